@@ -1,0 +1,51 @@
+"""Errors that a user can act on: one message that names the file, the key, the value and the fix."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+
+class ScsslError(Exception):
+    """A mistake in the input or the settings; the command line prints its message and exits with code 2."""
+
+
+class DataError(ScsslError):
+    """The cells or genes given cannot be used as they are (log values given as counts, unknown genes, ...)."""
+
+
+class FormatError(ScsslError):
+    """A corpus, model or data file is not what it should be (truncated, altered, of an unknown version, ...)."""
+
+
+class SettingsError(ScsslError):
+    """An option has a value that is not possible; the message lists those that are."""
+
+
+class MissingExtraError(ScsslError, ImportError):
+    """An optional package is missing; the message has the ``pip install`` line."""
+
+
+def import_extra(module: str, *, extra: str) -> ModuleType:
+    """Import an optional module, or say which extra brings it.
+
+    Parameters
+    ----------
+    module
+        Dotted name of the module.
+    extra
+        Extra of scssl that installs it.
+
+    Raises
+    ------
+    MissingExtraError
+        If the module is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        top = module.split(".")[0]
+        if error.name != top:
+            raise
+        message = f"{top} is needed for this and is not installed. Run: pip install 'scssl[{extra}]'"
+        raise MissingExtraError(message) from error

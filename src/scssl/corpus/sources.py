@@ -1,0 +1,256 @@
+"""CellSource: the cells of one file (or of an AnnData in memory), read in chunks of rows."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from scssl.corpus.matrices import CellMatrix, Dense, RowCompressed, column_compressed
+from scssl.errors import DataError, FormatError, ScsslError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from anndata import AnnData
+
+
+class CellSource:
+    """Cells by features, with what the file says about both. Made by `open_source`.
+
+    Attributes
+    ----------
+    name
+        File stem, or ``"adata"``.
+    path
+        The file, None for an AnnData in memory.
+    obs, var
+        Annotation of the cells, and of the features of the chosen matrix; indices and text columns hold plain strings.
+    layer
+        Key of the chosen matrix.
+    layers
+        Keys under which matrices can be found: ``"X"``, ``"raw"``, ``"layers/<name>"``.
+    """
+
+    def __init__(
+        self,
+        matrix: CellMatrix,
+        *,
+        name: str,
+        path: Path | None,
+        obs: pd.DataFrame,
+        var: pd.DataFrame,
+        layer: str = "X",
+        layers: list[str] | None = None,
+        uns: Callable[[str], Any] | None = None,
+        stack: ExitStack | None = None,
+    ) -> None:
+        self.name, self.path, self.layer = name, path, layer
+        self.obs, self.var = plain_strings(obs), plain_strings(var)
+        self.layers = ["X"] if layers is None else layers
+        self._matrix, self._uns, self._stack = matrix, uns, stack or ExitStack()
+        for axis, n, table in (("cells", matrix.shape[0], self.obs), ("features", matrix.shape[1], self.var)):
+            if len(table) != n:
+                message = f"{self.file}: {layer} has {n:,} {axis} but their table has {len(table):,} rows; damaged file"
+                raise FormatError(message)
+
+    @property
+    def file(self) -> str:
+        """What to call this source in messages: its path, or its name."""
+        return str(self.path) if self.path else self.name
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self._matrix.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of the chosen matrix."""
+        return self._matrix.shape[1]
+
+    @property
+    def nnz(self) -> int | None:
+        """Number of stored values, None for a dense matrix."""
+        return self._matrix.nnz
+
+    def chunks(self, size: int = 4096) -> Iterator[tuple[slice, sp.csr_matrix]]:
+        """Read all cells, in the order of the file, in bounded memory.
+
+        Yields
+        ------
+        rows : slice
+            Numbers of the cells.
+        X : scipy.sparse.csr_matrix
+            (at most `size`, n_features), sorted unique indices, values in the type of the file.
+        """
+        with _Reading(self.file, self.layer):
+            yield from self._matrix.chunks(size)
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        """Read the cells start..stop-1, in the same form as a chunk; slow where the file is stored by columns."""
+        with _Reading(self.file, self.layer):
+            return self._matrix.rows(start, min(stop, self.n_cells))
+
+    def uns(self, key: str) -> Any:
+        """Read one entry of ``uns`` (``"a/b"`` for nested ones).
+
+        Raises
+        ------
+        DataError
+            If there is none of that name.
+        """
+        if self._uns is None:
+            message = f"{self.file}: has no uns, so no uns[{key!r}]"
+            raise DataError(message)
+        return self._uns(key)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"CellSource({self.file!r}, {self.n_cells:,} cells, {self.n_features:,} features, {self.layer})"
+
+
+class _Reading:
+    """Turn what the file libraries raise in the middle of a damaged file into one message."""
+
+    def __init__(self, file: str, key: str) -> None:
+        self._where = f"{file}: {key}"
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Anything that is not ours while bytes are decoded comes from the bytes: HDF5 and zarr have no one error class.
+        if isinstance(error, OSError | RuntimeError | ValueError | KeyError | IndexError) and not isinstance(
+            error, ScsslError
+        ):
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            message = f"{self._where} cannot be read ({reason}): damaged or truncated; copy or download it again"
+            raise FormatError(message) from error
+
+
+def open_source(source: str | Path | AnnData, *, layer: str | None = None) -> CellSource:
+    """Open cells for reading, whatever holds them; nothing but the annotation tables is loaded.
+
+    Parameters
+    ----------
+    source
+        ``.h5ad``, ``.zarr`` (AnnData), ``.h5mu`` (its RNA modality), a 10x ``.h5``, a 10x mtx folder (plain or
+        gzipped), or an AnnData in memory or backed.
+    layer
+        None or ``"X"`` for X, ``"raw"`` for ``.raw.X``, anything else for ``layers[...]``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty or of another kind, or has no such layer; the message lists the layers it has.
+    FormatError
+        If the file is damaged.
+    """
+    if isinstance(source, str | Path):
+        from scssl.corpus import formats
+
+        return formats.open_path(Path(source), layer=layer)
+    return _open_anndata(source, layer=layer)
+
+
+def _open_anndata(adata: AnnData, *, layer: str | None) -> CellSource:
+    path = Path(adata.filename) if adata.filename else None
+    name = path.stem if path else "adata"
+    layers = [*(["X"] if adata.X is not None else []), *(["raw"] if adata.raw is not None else [])]
+    layers += [f"layers/{key}" for key in adata.layers]
+    key = choose_layer(layer, layers, file=name, n_cells=adata.n_obs)
+    if key == "raw":
+        values, var = adata.raw.X, adata.raw.var
+    else:
+        values, var = (adata.X if key == "X" else adata.layers[key.removeprefix("layers/")]), adata.var
+
+    def uns(entry: str) -> Any:
+        return lookup_uns(adata.uns, entry, file=name)
+
+    matrix = memory_matrix(values, where=f"{name}: {key}")
+    return CellSource(matrix, name=name, path=path, obs=adata.obs, var=var, layer=key, layers=layers, uns=uns)
+
+
+def memory_matrix(values: Any, *, where: str) -> CellMatrix:
+    """Wrap a matrix that is in memory (or backed and sliceable by rows)."""
+    if sp.issparse(values):
+        if values.format == "csc":
+            return column_compressed(values.data, values.indices, values.indptr, values.shape, where=where)
+        values = values.tocsr()
+        return RowCompressed(values.data, values.indices, values.indptr, values.shape, where=where)
+    return Dense(values, where=where)
+
+
+def choose_layer(layer: str | None, layers: list[str], *, file: str, n_cells: int) -> str:
+    """Return the key of the matrix asked for, as listed in `layers`, or say what there is."""
+    wanted = "X" if layer in (None, "X", ".X") else "raw" if layer in ("raw", "raw/X", ".raw") else None
+    if wanted is None:
+        wanted = f"layers/{str(layer).removeprefix('layers/')}"
+    if wanted not in layers:
+        there = ", ".join(_spell(key) for key in layers) or "no matrix at all"
+        what = "X" if wanted == "X" else f"layer {layer!r}"
+        message = f"{file}: has no {what}; there is: {there}"
+        raise DataError(message)
+    if n_cells == 0:
+        message = f"{file}: holds no cells"
+        raise DataError(message)
+    return wanted
+
+
+def _spell(key: str) -> str:
+    return {"X": "X", "raw": "raw (--layer raw)"}.get(key, f"--layer {key.removeprefix('layers/')}")
+
+
+def lookup_uns(uns: Mapping[str, Any], key: str, *, file: str) -> Any:
+    """Follow ``"a/b"`` into nested mappings."""
+    value: Any = uns
+    for part in key.split("/"):
+        if not hasattr(value, "keys") or part not in value:
+            there = ", ".join(sorted(map(str, uns.keys()))) or "nothing"
+            message = f"{file}: has no uns[{key!r}]; uns holds: {there}"
+            raise DataError(message)
+        value = value[part]
+    return value
+
+
+def plain_strings(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose index, text columns and text categories are plain Python strings, without pandas' own types.
+
+    Files written by anndata >= 0.13 with pandas 3 bring nullable strings, which anndata 0.12 then cannot write.
+    """
+    columns: dict[Any, Any] = {}
+    for name in table.columns:
+        column = table[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            categories = column.cat.categories
+            if isinstance(categories.dtype, pd.StringDtype) or categories.dtype.kind == "U":
+                column = column.cat.rename_categories(pd.Index(np.array(categories, dtype=object), dtype=object))
+        elif isinstance(column.dtype, pd.StringDtype):
+            column = column.astype(object).where(column.notna(), None)
+        elif isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
+            # Nullable numbers and booleans: numpy's own type where nothing is missing, else numbers with NaN.
+            kind = np.dtype(float) if column.isna().any() else getattr(column.dtype, "numpy_dtype", np.dtype(object))
+            column = pd.Series(column.to_numpy(dtype=kind, na_value=np.nan), index=column.index)
+        columns[name] = column.array
+    index = pd.Index(np.array([str(i) for i in table.index], dtype=object), dtype=object, name=table.index.name)
+    return pd.DataFrame(columns, index=index)

@@ -8,30 +8,65 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from scssl import __version__, log
 from scssl.cli.common import Common, Outcome
 from scssl.errors import ScsslError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from inspect import BoundArguments
 
-app = App(
-    name="scssl",
-    help="Self-supervised learning on single-cell genomics: pre-train on unlabelled cells, use it on your own.",
-    version=__version__,
-    default_parameter=None,
-)
-corpus = App(name="corpus", help="Build and inspect corpora: many cells from many files, in one folder on disk.")
-app.command(corpus)
+# In the order of use. One line each, given here so that the list can be shown without loading any command.
+COMMANDS = {
+    "check": "Say whether a file is usable: counts or not, gene IDs, species, coverage, and what to do.",
+    "pretrain": "Learn from unlabelled cells; writes a model.",
+    "embed": "Give each cell of a file its coordinates in a model's space.",
+    "annotate": "Label the cells of a file after a labelled reference.",
+    "report": "Write one HTML page of what happened in a run.",
+    "demo": "See it all at work in a few minutes, on simulated and real cells.",
+    "pretexts": "List the pretext tasks: what a model can learn from unlabelled cells.",
+    "presets": "List the named training set-ups.",
+    "env": "Print what a bug report needs: versions, devices, memory, extras.",
+}
+CORPUS_COMMANDS = {
+    "build": "Gather the cells of many files into one corpus.",
+    "info": "Say what a corpus holds.",
+    "verify": "Recompute the checksums of a corpus.",
+}
 
-# Import paths, not functions: a command's module is loaded only when the command is used.
-for name in ("check", "pretrain", "embed", "annotate", "report", "demo", "pretexts", "presets", "env"):
-    app.command(f"scssl.cli.{name}:{name}", name=name)
-for name in ("build", "info", "verify"):
-    corpus.command(f"scssl.cli.corpus:{name}", name=name)
+
+def make_app(*, used: Collection[str] = ()) -> App:
+    """Make the parser of the command line.
+
+    Parameters
+    ----------
+    used
+        Words of the command line. A command among them shows its own, longer help in place of its one line.
+
+    Returns
+    -------
+    App
+        Parser; a command's module is loaded only when that command is used.
+    """
+    app = App(
+        name="scssl",
+        help="Self-supervised learning on single-cell genomics: pre-train on unlabelled cells, use it on your own.",
+        version=__version__,
+        default_parameter=None,
+    )
+    corpus = App(
+        name="corpus",
+        help="Build and inspect corpora: many cells from many files, in one folder on disk.",
+        sort_key=0.5,
+    )
+    app.command(corpus)
+    for key, (name, line) in enumerate(COMMANDS.items()):
+        app.command(f"scssl.cli.{name}:{name}", name=name, help=None if name in used else line, sort_key=key)
+    for key, (name, line) in enumerate(CORPUS_COMMANDS.items()):
+        corpus.command(f"scssl.cli.corpus:{name}", name=name, help=None if name in used else line, sort_key=key)
+    return app
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,13 +80,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 2 a mistake in the input or the options, 130 interrupted.
+        Exit code: 0 done, 2 a mistake in the input or the options, 130 interrupted, 141 nobody reads the output.
     """
+    tokens = list(sys.argv[1:] if argv is None else argv)
     try:
-        command, bound, _ = app.parse_args(list(sys.argv[1:] if argv is None else argv), exit_on_error=False, print_error=True)
-    except CycloptsError:
-        return 2
+        code = _parse_and_run(tokens)
+        # Here rather than at interpreter exit, where a closed pipe could not be caught any more.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `scssl ... | head`: what is left to print has no reader. /dev/null keeps the flush at exit silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        # Output redirected to a full disk.
+        return _fail(f"the output cannot be written: {error.strerror or error}", as_json=False)
+    return code
+
+
+def _parse_and_run(tokens: list[str]) -> int:
+    try:
+        command, bound, _ = make_app(used=tokens[:2]).parse_args(tokens, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _fail(_explain(error), as_json="--json" in tokens)
     return _run(command, bound)
+
+
+def _explain(error: CycloptsError) -> str:
+    """Say what was wrong with the options in one line, and where the right ones are listed."""
+    error.verbose = False
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        sentence = f"More arguments than expected: {' '.join(error.unused_tokens)}."
+    else:
+        sentence = str(error).strip()
+    chain = [name for name in error.command_chain or () if not name.startswith("-")]
+    return f"{sentence} See: {' '.join(['scssl', *chain, '--help'])}"
 
 
 def _run(command: Callable[..., Any], bound: BoundArguments) -> int:
@@ -66,6 +128,8 @@ def _run(command: Callable[..., Any], bound: BoundArguments) -> int:
     except KeyboardInterrupt:
         _fail("interrupted", as_json=common.json)
         return 130
+    except BrokenPipeError:
+        raise
     except OSError as error:
         # Disk full, no permission, too many open files: the system's words and the file say it best.
         where = f"{error.filename}: " if error.filename else ""

@@ -1,0 +1,25 @@
+"""Figures, and the page that shows a run; also importable as ``scssl.pl``."""
+
+from __future__ import annotations
+
+from scssl.report.confusion import confusion_matrix, confusion_table
+from scssl.report.curves import loss_curve
+from scssl.report.embedding import embedding, umap
+from scssl.report.page import render, write_page
+from scssl.report.run import Run, Section
+from scssl.report.scores import score_bars
+from scssl.report.style import palette
+
+__all__ = [
+    "Run",
+    "Section",
+    "confusion_matrix",
+    "confusion_table",
+    "embedding",
+    "loss_curve",
+    "palette",
+    "render",
+    "score_bars",
+    "umap",
+    "write_page",
+]

@@ -1,0 +1,92 @@
+"""What the page needs to draw cells in the plane by itself: small arrays, packed."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scssl.report.embedding import is_number
+from scssl.report.style import category_order, palette
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MAX_CELLS = 20_000
+"""More cells are not drawn: the picture would not change, the page would get slow."""
+MISSING_CODE = 65_535
+
+
+def thin(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Return at most `MAX_CELLS` rows, drawn at random and in their old order.
+
+    Parameters
+    ----------
+    table
+        One row per cell.
+    seed
+        Seed of the draw.
+    """
+    if len(table) <= MAX_CELLS:
+        return table
+    rows = np.sort(np.random.default_rng(seed).choice(len(table), MAX_CELLS, replace=False))
+    return table.iloc[rows]
+
+
+def pack(points: NDArray[np.floating], colours: pd.DataFrame, *, panels: Sequence[str]) -> dict[str, Any]:
+    """Pack positions and columns for the page's script.
+
+    Parameters
+    ----------
+    points
+        (n_cells, 2) positions, at most `MAX_CELLS`.
+    colours
+        One row per cell: the columns that can be chosen as colour and that hovering shows.
+    panels
+        Columns shown at first, one panel each.
+
+    Returns
+    -------
+    dict
+        JSON content: positions as uint16 over the span of each axis, categories as uint16 codes (65,535: missing),
+        numbers as float32 (NaN: missing), each little-endian and base64-coded.
+    """
+    low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
+    scaled = np.round((points - low) / span * 65_535).astype("<u2")
+    return {
+        "x": _base64(scaled[:, 0]),
+        "y": _base64(scaled[:, 1]),
+        "spanX": float(span[0]),
+        "spanY": float(span[1]),
+        # Drawn in random order, or the last cells hide the others where groups mix.
+        "order": _base64(np.random.default_rng(0).permutation(len(points)).astype("<u2")),
+        "columns": [_column(colours[name]) for name in colours.columns],
+        "panels": [list(colours.columns).index(name) for name in panels],
+    }
+
+
+def _column(values: pd.Series) -> dict[str, Any]:
+    name = str(values.name)
+    if is_number(values):
+        numbers = values.to_numpy(dtype="<f4")
+        return {
+            "name": name,
+            "kind": "number",
+            "min": float(np.nanmin(numbers)),
+            "max": float(np.nanmax(numbers)),
+            "values": _base64(numbers),
+        }
+    present = values.notna().to_numpy()
+    text = values.astype(str).to_numpy()
+    names = category_order(text[present].tolist())
+    code = {value: i for i, value in enumerate(names)}
+    codes = np.array([code[t] if p else MISSING_CODE for t, p in zip(text, present, strict=True)], dtype="<u2")
+    return {"name": name, "kind": "category", "names": names, "colours": palette(len(names)), "codes": _base64(codes)}
+
+
+def _base64(values: NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")

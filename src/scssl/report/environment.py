@@ -1,0 +1,169 @@
+"""What a run ran on: versions and machine, as a report or a bug report needs them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "scssl",
+    "torch",
+    "lightning",
+    "anndata",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "h5py",
+    "zarr",
+    "safetensors",
+)
+"""Packages whose version can change a result or decide whether a file opens."""
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package without importing it, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on.
+
+    Returns
+    -------
+    dict
+        Name to version; packages that are not installed are left out. Nothing is imported.
+    """
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        number = installed_version(package)
+        if number is not None:
+            found[package] = number
+    return found
+
+
+def extras() -> dict[str, list[str]]:
+    """Return, for each extra of scssl, the packages of it that are missing (an empty list: all there)."""
+    missing: dict[str, list[str]] = {}
+    for line in requires("scssl") or []:
+        requirement, _, marker = line.partition(";")
+        if "extra ==" not in marker:
+            continue
+        extra = marker.split("extra ==")[1].strip().strip("'\"")
+        package = requirement.strip()
+        for sign in "<>=!~[ ":
+            package = package.split(sign)[0]
+        absent = missing.setdefault(extra, [])
+        if package != "scssl" and installed_version(package) is None:
+            absent.append(package)
+        # "scssl[report]" inside an extra: that extra's packages count too.
+        if package == "scssl" and "[" in requirement:
+            absent.extend(missing.get(requirement.split("[")[1].split("]")[0], []))
+    return missing
+
+
+def n_cores() -> int:
+    """Return how many processor cores this process may use (affinity and container limit honoured)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _first_line(Path("/sys/fs/cgroup/cpu.max")).split()
+    if len(quota) == 2 and quota[0].isdigit():
+        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
+    return cores
+
+
+def memory_gib() -> tuple[float | None, float | None]:
+    """Return the memory of the machine and what is free of it now, in GiB; None where the system does not say."""
+    total = available = None
+    for line in _text(Path("/proc/meminfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key == "MemTotal":
+            total = int(value.split()[0]) / 2**20
+        elif key == "MemAvailable":
+            available = int(value.split()[0]) / 2**20
+    if total is None and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    limit = _first_line(Path("/sys/fs/cgroup/memory.max"))
+    if limit.isdigit() and (total is None or int(limit) / 2**30 < total):
+        total = int(limit) / 2**30
+        available = total if available is None else min(available, total)
+    return total, available
+
+
+def machine() -> dict[str, Any]:
+    """Return what this machine is: system, processor, cores and memory; no host or user name.
+
+    Returns
+    -------
+    dict
+        `system` and `processor` (str), `cores` (int), `memory_gib` and `memory_free_gib` (float or None).
+    """
+    total, available = memory_gib()
+    return {
+        "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
+        "processor": _processor(),
+        "cores": n_cores(),
+        "memory_gib": None if total is None else round(total, 1),
+        "memory_free_gib": None if available is None else round(available, 1),
+    }
+
+
+def devices() -> dict[str, Any]:
+    """Return what torch can compute on; imports torch.
+
+    Returns
+    -------
+    dict
+        `cpu_threads` (int), `cpu_bf16` (str: how bfloat16 products are computed), `cuda` (list of names with memory),
+        `cuda_version` (str or None), `mps` (bool).
+    """
+    import torch
+
+    cuda = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        cuda.append(f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    return {
+        "cpu_threads": torch.get_num_threads(),
+        "cpu_bf16": _bf16(),
+        "cuda": cuda,
+        "cuda_version": torch.version.cuda,
+        "mps": bool(torch.backends.mps.is_available()),
+    }
+
+
+def _bf16() -> str:
+    flags = set(_text(Path("/proc/cpuinfo")).split())
+    if "amx_bf16" in flags:
+        return "AMX"
+    return "AVX-512" if "avx512_bf16" in flags else "emulated"
+
+
+def _processor() -> str:
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _first_line(path: Path) -> str:
+    return _text(path).partition("\n")[0].strip()
+
+
+def executable() -> str:
+    """Return the Python interpreter in use, with the user's home folder shortened to ``~``."""
+    return str(Path(sys.executable)).replace(str(Path.home()), "~", 1)

@@ -1,0 +1,257 @@
+"""The report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scssl import __version__
+from scssl.errors import DataError, FormatError, SettingsError, import_extra
+from scssl.report.cells import MAX_CELLS, pack, thin
+from scssl.report.confusion import confusion_matrix
+from scssl.report.curves import loss_curve
+from scssl.report.embedding import embedding
+from scssl.report.run import Run, Section
+from scssl.report.scores import score_bars
+from scssl.report.style import RC, TEXT
+from scssl.report.tables import flatten, seconds, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+GENERATOR = f"scssl {__version__}"
+
+
+def render(folder: str | Path, *, out: str | Path | None = None, overwrite: bool = False) -> Path:
+    """Make the report of a run folder.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``run.json`` and the CSV files it names.
+    out
+        File to write; ``report.html`` in `folder` by default.
+    overwrite
+        Replace `out` even if it is not a report of scssl.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    FormatError
+        If the folder is not that of a run, or a file of it is absent or unreadable.
+    SettingsError
+        If `out` exists and is not a report.
+    MissingExtraError
+        If jinja2 or matplotlib is not installed.
+    """
+    folder = Path(folder)
+    return write_page(Run.open(folder), folder=folder, out=out, overwrite=overwrite)
+
+
+def write_page(run: Run, *, folder: str | Path, out: str | Path | None = None, overwrite: bool = False) -> Path:
+    """Make the report of a run whose tables lie in `folder`; see `render`.
+
+    Parameters
+    ----------
+    run
+        What was done.
+    folder
+        Folder with the CSV files that the sections of `run` name.
+    out
+        File to write; ``report.html`` in `folder` by default.
+    overwrite
+        Replace `out` even if it is not a report of scssl.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    jinja2 = import_extra("jinja2", extra="report")
+    import_extra("matplotlib", extra="report")
+    folder = Path(folder)
+    out = folder / "report.html" if out is None else Path(out)
+    _check_output(out, overwrite=overwrite)
+    assets = files("scssl.report") / "assets"
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    markup = environment.from_string((assets / "page.html.j2").read_text(encoding="utf-8"))
+    html = markup.render(
+        run=run,
+        facts=_facts(run),
+        parts=[_part(section, folder) for section in run.sections],
+        details=_details(run),
+        folded=_folded(run),
+        css=_safe((assets / "page.css").read_text(encoding="utf-8")),
+        js=_safe((assets / "page.js").read_text(encoding="utf-8")),
+        generator=GENERATOR,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.write_text(html, encoding="utf-8")
+    temporary.replace(out)
+    return out
+
+
+def _check_output(out: Path, *, overwrite: bool) -> None:
+    if out.is_dir():
+        message = f"{out} is a folder; give a file name, e.g. {out / 'report.html'}"
+        raise SettingsError(message)
+    if not out.exists() or overwrite:
+        return
+    with out.open(encoding="utf-8", errors="replace") as stream:
+        if 'name="generator" content="scssl' not in stream.read(2000):
+            message = f"{out} exists and is not a report of scssl. Choose another --out, or give --overwrite."
+            raise SettingsError(message)
+
+
+def _part(section: Section, folder: Path) -> dict[str, Any]:
+    data = _read(folder / section.file)
+    part: dict[str, Any] = {
+        "title": section.title,
+        "text": section.text,
+        "svg": None,
+        "cells": None,
+        "png": None,
+        "note": "",
+        "table": None,
+        "open": False,
+    }
+    try:
+        part.update(_SHOW[section.kind](data, section))
+    except (DataError, KeyError, ValueError, TypeError) as error:
+        message = f"{folder / section.file}: cannot be shown as {section.kind!r} ({error})"
+        raise FormatError(message) from error
+    return part
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        message = f"{path}: named in run.json but not there"
+        raise FormatError(message)
+    try:
+        # "NA" and "None" are names that donors and types do have.
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (ValueError, UnicodeDecodeError) as error:
+        message = f"{path}: not readable as CSV ({error})"
+        raise FormatError(message) from error
+
+
+def _curve(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    known = {key: section.options[key] for key in ("x", "y", "y_label") if key in section.options}
+    return {"svg": _svg(loss_curve(data, **known), section.title), "table": table(data, name=section.file)}
+
+
+def _embedding(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    x, y = section.options.get("x", "x"), section.options.get("y", "y")
+    shown = thin(data)
+    points, colours = shown[[x, y]].to_numpy(dtype=float), shown.drop(columns=[x, y])
+    panels = [name for name in section.options.get("colour", list(colours.columns)) if name in colours]
+    note = f"{len(data):,} cells. Point at one to see what it is; press a name to see those cells alone."
+    if len(shown) < len(data):
+        note = f"{MAX_CELLS:,} of {note}"
+    still = _png(embedding(points, colours[panels]))
+    return {"cells": pack(points, colours, panels=panels), "png": still, "note": note}
+
+
+def _confusion(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    counts = data.set_index(data.columns[0])
+    return {"svg": _svg(confusion_matrix(counts), section.title), "table": table(data, name=section.file)}
+
+
+def _scores(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    known = {key: section.options.get(key) for key in ("group", "low", "high")}
+    figure = score_bars(data, value=section.options["value"], label=section.options["label"], **known)
+    return {"svg": _svg(figure, section.title), "table": table(data, name=section.file), "open": True}
+
+
+def _table(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    return {"table": table(data, name=section.file)}
+
+
+_SHOW: dict[str, Callable[[pd.DataFrame, Section], dict[str, Any]]] = {
+    "curve": _curve,
+    "embedding": _embedding,
+    "confusion": _confusion,
+    "scores": _scores,
+    "table": _table,
+}
+
+
+def _facts(run: Run) -> list[str]:
+    facts = [run.created.replace("T", " ").replace("+00:00", " UTC")] if run.created else []
+    if run.timings:
+        facts.append(f"took {seconds(sum(run.timings.values()))}")
+    if "scssl" in run.versions:
+        facts.append(f"scssl {run.versions['scssl']}")
+    if "cores" in run.machine:
+        facts.append(f"{run.machine['cores']} cores")
+    return facts
+
+
+def _details(run: Run) -> list[dict[str, Any]]:
+    found = []
+    if run.timings:
+        steps = pd.DataFrame({"step": list(run.timings), "seconds": [round(s, 2) for s in run.timings.values()]})
+        steps["share"] = [f"{s / max(sum(run.timings.values()), 1e-9):.0%}" for s in run.timings.values()]
+        found.append({"title": "How long it took", **table(steps, name="timings.csv")})
+    if run.data:
+        found.append({"title": "What went in", **table(pd.DataFrame(run.data), name="data.csv")})
+    return found
+
+
+def _folded(run: Run) -> list[dict[str, Any]]:
+    found = []
+    for title, content in (("Settings", run.settings), ("Versions", run.versions), ("Machine", run.machine)):
+        rows = flatten(content)
+        if rows:
+            frame = pd.DataFrame(rows, columns=["name", "value"])
+            found.append({"title": title, **table(frame, name=f"{title.lower()}.csv")})
+    return found
+
+
+def _svg(figure: Figure, title: str) -> Any:
+    """Inline a figure: text in the page's font and colour, so that it suits light and dark."""
+    import matplotlib as mpl
+    from markupsafe import Markup, escape
+
+    stream = io.StringIO()
+    # The hash salt gives clip paths ids; two figures of a page must not share them.
+    with mpl.rc_context(RC | {"svg.hashsalt": title}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(TEXT, "currentColor", text, flags=re.IGNORECASE)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
+    width, height = figure.get_size_inches()
+    size = f"max-width:{width * 1.25:.1f}in;aspect-ratio:{width:.2f}/{height:.2f}"
+    head = f'<svg role="img" aria-label="{escape(title)}" style="{size}"'
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    return Markup(text.replace("<svg", head, 1))  # noqa: S704 (matplotlib escapes the text it draws)
+
+
+def _png(figure: Figure) -> str:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _safe(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704 (the package's own files)

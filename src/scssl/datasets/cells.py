@@ -89,7 +89,7 @@ def draw_cells(
     log_depth = draw.normal(0, library_spread, n_cells)
     log_depth += draw.normal(0, 0.25, len(samples.study_names))[samples.study[sample]]
     log_depth += draw.normal(0, 0.15, len(samples.donor_names))[samples.donor[sample]]
-    log_depth += draw.normal(0, 0.15, n_types)[cell_type]
+    log_depth += draw.normal(0, 0.15, (n_types,))[cell_type]
 
     levels = _tf_levels(truth, sample, cell_type, state_effect=state_effect, donor_effect=donor_effect, rng=draw)
     activity = levels @ programmes.tf_weights

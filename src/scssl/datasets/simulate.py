@@ -44,7 +44,7 @@ def simulate_atlas(
     n_programmes: int = 20,
     batches_per_study: int = 2,
     programme_size: int | None = None,
-    type_effect: float = 1.8,
+    type_effect: float = 2.0,
     state_effect: float = 0.4,
     batch_effect: float = 0.2,
     donor_effect: float = 0.1,

@@ -1,0 +1,161 @@
+"""``scssl corpus``: build, describe and verify corpora."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from scssl.cli.common import Common, Outcome
+from scssl.errors import SettingsError
+
+
+def build(
+    *files: Path,
+    out: Path,
+    genes: str = "human",
+    obs: str = "",
+    layer: str | None = None,
+    source: str | None = None,
+    measured: str | None = None,
+    where: str | None = None,
+    unlabelled: str = "",
+    split_by: str = "donor",
+    val: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    common: Common | None = None,
+) -> Outcome:
+    """Build a corpus from any number of files with raw counts, in bounded memory.
+
+    It appears at OUT only when it is complete. The files are not changed.
+
+    Parameters
+    ----------
+    files
+        .h5ad, .zarr, .h5mu, 10x .h5, or 10x mtx folders.
+    out
+        Folder to make.
+    genes
+        Genes of the corpus: human, mouse, union, intersection or hvg:N (of the files), a file, or a model or corpus folder.
+    obs
+        Columns of obs to keep, separated by commas. The column to split by is always kept.
+    layer
+        Where the raw counts are: X by default, raw for .raw.X, or the name of a layer.
+    source
+        Column of obs that names the source (study, batch) of each cell; by default every file is one source.
+    measured
+        uns:KEY of a table (genes by sources, true/false) of what was measured; by default the genes of the file.
+    where
+        Condition that cells must meet, e.g. 'tissue == "blood" and file not in ["a", "b"]'.
+    unlabelled
+        Values of the kept columns that mean "not known", separated by commas, e.g. unknown,unassigned.
+    split_by
+        Column whose values (donors) stay together in one split; cell splits at random.
+    val
+        Share of the cells for validation.
+    test
+        Share of the cells for testing.
+    seed
+        Seed of the splits and of the order of cells.
+    overwrite
+        Replace a corpus that is already there.
+    common
+        Options of every command.
+    """
+    del common
+    if not files:
+        message = "no files were given: scssl corpus build FILE... --out DIR"
+        raise SettingsError(message)
+    from scssl.corpus import Corpus
+
+    corpus = Corpus.build(
+        files,
+        out,
+        genes=genes,
+        obs=obs,
+        layer=layer,
+        source=source,
+        measured=measured,
+        where=where,
+        unlabelled=unlabelled,
+        split_by=split_by,
+        val=val,
+        test=test,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    outcome = _describe(corpus.info())
+    hint = f"\nNext: [bold]scssl pretrain {_escape(str(out))} --out MODEL[/bold]"
+    return Outcome(result=outcome.result, text=outcome.text + hint)
+
+
+def info(path: Path, /, *, common: Common | None = None) -> Outcome:
+    """Say what is in a corpus: cells, genes, sources, columns, size.
+
+    Parameters
+    ----------
+    path
+        Folder of the corpus.
+    common
+        Options of every command.
+    """
+    del common
+    from scssl.corpus import Corpus
+
+    return _describe(Corpus.open(path).info())
+
+
+def verify(path: Path, /, *, common: Common | None = None) -> Outcome:
+    """Recompute the checksums of a corpus: exit code 0 when it is whole, 2 when a file is missing or altered.
+
+    Parameters
+    ----------
+    path
+        Folder of the corpus.
+    common
+        Options of every command.
+    """
+    del common
+    from scssl.corpus.verify import verify_folder
+
+    n_files, problems = verify_folder(path)
+    result = {"path": str(path), "files": n_files, "problems": problems, "whole": not problems}
+    if not problems:
+        return Outcome(result=result, text=f"{_escape(str(path))}: whole, {n_files:,} files checked")
+    lines = [f"{_escape(str(path))}: [red]damaged[/red]. Copy it again from where it is whole, or build it again."]
+    lines += [f"  {_escape(problem)}" for problem in problems]
+    return Outcome(result=result, text="\n".join(lines), exit_code=2)
+
+
+def _describe(info: dict[str, Any]) -> Outcome:
+    cells, panel = info["splits"], info["panel"]
+    per_cell = info["nonzeros"] / max(1, info["cells"])
+    lines = [
+        f"[bold]{_escape(str(info['path']))}[/bold]",
+        f"  cells     {info['cells']:,}  ({', '.join(f'{name} {n:,}' for name, n in cells.items())})",
+        f"  genes     {panel['genes']:,}  (panel {_escape(panel['name'])}, species {panel['species'] or 'not set'})",
+        f"  counts    {info['nonzeros']:,} nonzeros, {per_cell:,.0f} per cell",
+        f"  disk      {info['bytes'] / 1e6:,.1f} MB in {info['shards']} shards",
+        "  columns   " + (", ".join(f"{_escape(c)} ({n} values)" for c, n in info["columns"].items()) or "none"),
+        "  sources",
+    ]
+    width = max(len(source["name"]) for source in info["sources"])
+    for source in info["sources"]:
+        n = source["n_cells"]
+        share = f"{source['measured_share']:.0%}"
+        left_out = f", {source['n_empty']:,} empty cells left out" if source["n_empty"] else ""
+        lines.append(
+            f"    {_escape(source['name']):<{width}}  {sum(n.values()):>9,} cells "
+            f"({n['train']:,} / {n['val']:,} / {n['test']:,})  {source['n_genes']:>6,} genes measured, "
+            f"{share:>4} of a typical cell's counts{left_out}"
+        )
+    return Outcome(result=info, text="\n".join(lines))
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

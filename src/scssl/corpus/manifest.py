@@ -1,0 +1,144 @@
+"""The manifest of a corpus: ``corpus.json``, with the checksum of every file and of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from scssl.errors import FormatError
+
+FILE: Final = "corpus.json"
+FORMAT: Final = "scssl-corpus"
+VERSION: Final = 1
+SPLITS: Final = ("train", "val", "test")
+_BLANK: Final = "0" * 64
+_KEYS: Final = {
+    "format": str,
+    "version": int,
+    "sha256": str,
+    "package": str,
+    "panel": dict,
+    "sources": list,
+    "columns": dict,
+    "shards": list,
+    "files": dict,
+    "settings": dict,
+    "report": dict,
+}
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_entries(root: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Size and checksum of files, keyed by their path relative to `root`."""
+    return {
+        path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": checksum(path)}
+        for path in sorted(files)
+    }
+
+
+def write_manifest(root: Path, content: Mapping[str, Any]) -> None:
+    """Write ``corpus.json`` in one step: it is there completely or not at all.
+
+    The checksum in it is that of the file with 64 zeros in the checksum's place.
+    """
+    head = {"format": FORMAT, "version": VERSION, "sha256": _BLANK}
+    text = json.dumps({**head, **content}, indent=1, ensure_ascii=False, allow_nan=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    temporary = root / f".{FILE}.tmp"
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text.replace(_BLANK, digest, 1))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(root / FILE)
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """Read ``corpus.json`` and make sure that it is whole and of a version that this package knows.
+
+    Raises
+    ------
+    FormatError
+        If `root` is no corpus, the manifest is altered, or a newer version wrote it.
+    """
+    path = root / FILE
+    if not root.exists():
+        message = f"{root}: no such folder. A corpus is made with: scssl corpus build FILE... --out {root}"
+        raise FormatError(message)
+    if not path.is_file():
+        message = f"{root}: not a corpus, it has no {FILE}. A corpus is made with: scssl corpus build FILE... --out DIR"
+        raise FormatError(message)
+    try:
+        text = path.read_bytes().decode()
+        content = json.loads(text)
+    except ValueError as error:
+        message = f"{path}: not valid JSON ({error}); the file is truncated or altered. Build the corpus again"
+        raise FormatError(message) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        message = f"{path}: 'format' is not {FORMAT!r}: this is not the manifest of a corpus"
+        raise FormatError(message)
+    version = content.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        message = (
+            f"{path}: format version {version}, but this scssl reads versions up to {VERSION}. "
+            "Update it: pip install -U scssl"
+        )
+        raise FormatError(message)
+    digest = content.get("sha256")
+    blanked = text.replace(digest, _BLANK, 1) if isinstance(digest, str) and digest else text
+    if hashlib.sha256(blanked.encode()).hexdigest() != digest:
+        message = f"{path}: its checksum does not fit its content: the file was altered. Build the corpus again"
+        raise FormatError(message)
+    wrong = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
+    if wrong:
+        message = f"{path}: {', '.join(map(repr, wrong))} missing or of the wrong type. Build the corpus again"
+        raise FormatError(message)
+    return content
+
+
+def check_sizes(root: Path, content: Mapping[str, Any]) -> None:
+    """Make sure that every file of the manifest is there and has its size.
+
+    Raises
+    ------
+    FormatError
+        Names the first file that is not.
+    """
+    for name, entry in content["files"].items():
+        path = root / name
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError as error:
+            message = f"{path}: this file of the corpus is missing. Copy the corpus again, or build it again"
+            raise FormatError(message) from error
+        if size != entry["bytes"]:
+            message = (
+                f"{path}: has {size:,} bytes, {entry['bytes']:,} were written: the file is truncated or altered. "
+                "Copy the corpus again, or build it again"
+            )
+            raise FormatError(message)
+
+
+def check_files(root: Path, content: Mapping[str, Any]) -> list[str]:
+    """Recompute all checksums; return one sentence per file that is missing, altered or unknown."""
+    problems = []
+    for name, entry in content["files"].items():
+        path = root / name
+        if not path.is_file():
+            problems.append(f"{name}: missing")
+        elif path.stat().st_size != entry["bytes"]:
+            problems.append(f"{name}: has {path.stat().st_size:,} bytes, {entry['bytes']:,} were written")
+        elif checksum(path) != entry["sha256"]:
+            problems.append(f"{name}: altered, its checksum differs")
+    known = {FILE, *content["files"]}
+    found = (path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file())
+    problems.extend(f"{name}: not part of the corpus" for name in found if name not in known)
+    return problems

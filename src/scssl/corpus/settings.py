@@ -1,0 +1,106 @@
+"""How a corpus is built: the options that the command line, `Corpus.build` and `Corpus.from_anndata` share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from scssl.corpus.shard import RESERVED, SOURCE
+from scssl.errors import SettingsError
+
+if TYPE_CHECKING:
+    from scssl.genes import GenePanel
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """Options of a build."""
+
+    genes: str | Path | GenePanel = "human"
+    """Panel: ``human``, ``mouse``, a file or folder, or, from the files given, ``union``, ``intersection``, ``hvg:N``."""
+    obs: tuple[str, ...] = ()
+    """Columns of ``obs`` to keep, as categoricals. The column that splits are made by is always kept."""
+    layer: str | None = None
+    """Where the raw counts are: None is ``X``, ``raw`` is ``.raw.X``, anything else a layer."""
+    source: str | None = None
+    """Column of ``obs`` that names the source of each cell; None: every file is one source."""
+    measured: str | None = None
+    """``uns:KEY`` of a gene by source table of what was measured; None: the genes of the file."""
+    where: str | None = None
+    """Condition on ``obs`` columns that cells must meet, e.g. ``tissue == "blood" and age not in ["fetal"]``."""
+    unlabelled: tuple[str, ...] = ()
+    """Values of the kept columns that mean "not known"; the columns of source and split are left alone."""
+    split_by: str = "donor"
+    """Column whose values stay together in one split, or ``cell``."""
+    val: float = 0.1
+    """Share of the cells for validation."""
+    test: float = 0.1
+    """Share of the cells for testing."""
+    seed: int = 0
+    """Seed of the splits and of the order of cells."""
+
+    @classmethod
+    def of(cls, **settings: Any) -> Self:
+        """Make settings from keywords, with a helpful error for unknown ones."""
+        known = [f.name for f in fields(cls)]
+        for name in settings:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                message = f"{name!r} is no setting of a corpus{hint} The settings are: {', '.join(known)}"
+                raise SettingsError(message)
+        for name in ("obs", "unlabelled"):
+            if name in settings:
+                settings[name] = _words(settings[name])
+        return cls(**settings)
+
+    def __post_init__(self) -> None:
+        for name, value in (("val", self.val), ("test", self.test)):
+            if not 0 <= value < 1:
+                message = f"{name}={value} is not possible; it is a share of the cells, at least 0 and below 1"
+                raise SettingsError(message)
+        if self.val + self.test >= 1:
+            message = f"val={self.val} and test={self.test} leave no cells to train on; their sum must be below 1"
+            raise SettingsError(message)
+        if self.measured is not None and not self.measured.removeprefix("uns:"):
+            message = f"measured={self.measured!r} is not possible; write uns:KEY, KEY being a table in uns"
+            raise SettingsError(message)
+        if self.measured is not None and not self.measured.startswith("uns:"):
+            message = f"measured={self.measured!r} is not possible; did you mean 'uns:{self.measured}'?"
+            raise SettingsError(message)
+        for column in self.kept:
+            if column in RESERVED:
+                message = f"obs column {column!r} cannot be kept: the corpus writes a column of that name itself"
+                raise SettingsError(message)
+            if "/" in column:
+                message = f"obs column {column!r} cannot be kept: rename it without '/'"
+                raise SettingsError(message)
+
+    @property
+    def by_cell(self) -> bool:
+        """Whether cells of one donor may be in different splits."""
+        return self.split_by == "cell"
+
+    @property
+    def kept(self) -> list[str]:
+        """Columns that the corpus keeps: `obs` and the column of the splits, each once.
+
+        A column called ``source`` that names the sources is there anyway, under that name.
+        """
+        columns = [*self.obs] if self.by_cell else [*self.obs, self.split_by]
+        return [c for c in dict.fromkeys(columns) if not (c == SOURCE and self.source == SOURCE)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the manifest."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        genes = values["genes"]
+        values["genes"] = str(genes) if isinstance(genes, str | Path) else genes.name
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def _words(value: str | Sequence[str]) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else list(value)
+    return tuple(dict.fromkeys(word.strip() for word in words if word.strip()))

@@ -1,0 +1,135 @@
+"""Train, val and test: whole donors (or other groups) at a time, alike over the sources."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+from scssl.corpus.manifest import SPLITS
+from scssl.errors import DataError
+from scssl.log import logger
+
+TOLERATED = 0.5
+"""A split is called off its target when it misses it by more than this share of the target."""
+
+
+def split_groups(
+    cells: Mapping[tuple[str, str], int], *, val: float, test: float, seed: int, by: str = "donor"
+) -> dict[str, str]:
+    """Assign groups to splits, so that each split gets its share of the cells of each source as nearly as whole groups allow.
+
+    A group that occurs in several sources stays in one split: donors of the same name may be the same person, and
+    keeping them together is wrong in no case. Sources with a single group are pooled and share out among themselves
+    (whole sources may be held out); what one source cannot give, because its groups are too large, the next ones make
+    up for. Every source with several groups keeps at least one for training.
+
+    Parameters
+    ----------
+    cells
+        (source, group) -> number of cells.
+    val, test
+        Share of the cells wanted.
+    seed
+        Decides which groups.
+    by
+        Name of the column, for messages.
+
+    Returns
+    -------
+    dict
+        group -> ``"train"``, ``"val"`` or ``"test"``.
+
+    Raises
+    ------
+    DataError
+        If there are fewer groups than splits.
+    """
+    wanted = {"val": val, "test": test}
+    held_out = [split for split, share in wanted.items() if share > 0]
+    size: dict[str, int] = defaultdict(int)
+    for (_, group), n in cells.items():
+        size[group] += n
+    if len(size) < 1 + len(held_out):
+        found = ", ".join(repr(g) for g in sorted(size)) or "none"
+        message = (
+            f"cannot split by {by!r} into train, {' and '.join(held_out)}: the cells have {len(size)} {by} value(s): "
+            f"{found}. Choose another column with --split-by, split at random with --split-by cell (cells of one "
+            "donor in several splits: scores will look better than they are), or hold nothing out with "
+            "--val 0 --test 0"
+        )
+        raise DataError(message)
+
+    rng = np.random.default_rng([seed, 0x5B117])
+    *several, single = _strata(cells)
+    # Sources that can give some of their groups come first; whole sources make up for what is then missing.
+    order = [several[i] for i in rng.permutation(len(several))] + [single]
+    splits = dict.fromkeys(size, "train")
+    missing = dict.fromkeys(held_out, 0.0)
+    for groups in order:
+        shuffled = [groups[i] for i in rng.permutation(len(groups))]
+        for split in held_out:
+            missing[split] += wanted[split] * sum(size[g] for g in shuffled)
+            for group in shuffled:
+                if splits[group] == "train" and size[group] <= missing[split] and _can_spare(shuffled, splits):
+                    splits[group] = split
+                    missing[split] -= size[group]
+    for split in held_out:
+        _fill_up(split, missing[split], order, splits, size)
+    for split in held_out:
+        if split not in splits.values():
+            _force(split, splits, size)
+    _tell(splits, size, wanted)
+    return splits
+
+
+def _strata(cells: Mapping[tuple[str, str], int]) -> list[list[str]]:
+    """Groups of each source with several of them; last, in one list, the groups of the other sources."""
+    home: dict[str, tuple[int, str]] = {}
+    for (source, group), n in sorted(cells.items()):
+        # A group of several sources counts for the one where it has most cells.
+        home[group] = max(home.get(group, (-1, "")), (n, source), key=lambda pair: pair[0])
+    members: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(home):
+        members[home[group][1]].append(group)
+    several = [groups for _, groups in sorted(members.items()) if len(groups) > 1]
+    single = [groups[0] for _, groups in sorted(members.items()) if len(groups) == 1]
+    return [*several, single]
+
+
+def _can_spare(groups: list[str], splits: Mapping[str, str]) -> bool:
+    return sum(splits[group] == "train" for group in groups) > 1
+
+
+def _fill_up(
+    split: str, missing: float, strata: list[list[str]], splits: dict[str, str], size: Mapping[str, int]
+) -> None:
+    """Give a split the one more group that brings it nearest to its target, if any brings it nearer."""
+    spare = [g for groups in strata if _can_spare(groups, splits) for g in groups if splits[g] == "train"]
+    nearest = min(spare, key=lambda g: (abs(missing - size[g]), g), default=None)
+    if nearest is not None and abs(missing - size[nearest]) < missing:
+        splits[nearest] = split
+
+
+def _force(split: str, splits: dict[str, str], size: Mapping[str, int]) -> None:
+    """Give an empty split the smallest group that leaves the split it comes from with cells."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for group, where in splits.items():
+        members[where].append(group)
+    donor = "train" if len(members["train"]) > 1 else max(members, key=lambda s: len(members[s]))
+    smallest = min(members[donor], key=lambda g: (size[g], g))
+    splits[smallest] = split
+
+
+def _tell(splits: Mapping[str, str], size: Mapping[str, int], wanted: Mapping[str, float]) -> None:
+    total = sum(size.values())
+    got = {split: sum(n for g, n in size.items() if splits[g] == split) / total for split in SPLITS}
+    for split, share in wanted.items():
+        if abs(got[split] - share) > TOLERATED * share:
+            logger.warning(
+                "%s gets %.1f %% of the cells instead of %.1f %%: whole groups cannot be shared out more evenly",
+                split,
+                100 * got[split],
+                100 * share,
+            )

@@ -1,0 +1,293 @@
+"""A corpus: cells of many sources over one gene panel, in shards on disk or in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from scssl.corpus import manifest, size_factors
+from scssl.corpus.manifest import SPLITS
+from scssl.corpus.settings import BuildSettings
+from scssl.corpus.shard import N_COUNTS, SOURCE, SPLIT, Shard, open_shard
+from scssl.corpus.verify import verify_folder
+from scssl.errors import FormatError, SettingsError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from scssl.corpus.loader import CorpusLoader
+    from scssl.genes import GenePanel
+
+Split = Literal["train", "val", "test"]
+GENES = "genes.tsv"
+MEASURED = "measured.npy"
+GENE_COUNTS = "gene_counts.npy"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corpus:
+    """Raw counts of cells from many sources over one gene panel, split into train, val and test.
+
+    Make one with `build` (on disk, any size), `from_anndata` (in memory) or `open`.
+
+    Example
+    -------
+    >>> import scssl
+    >>> corpus = scssl.Corpus.from_anndata(scssl.datasets.simulate_atlas(n_cells=300), obs=["cell_type"])
+    >>> sum(batch.n_cells for batch in corpus.loader(split="train", batch_size=64)) == corpus.n_cells("train")
+    True
+    """
+
+    panel: GenePanel
+    """The genes."""
+    sources: list[str]
+    """Names of the sources; a cell's source code is a position in it."""
+    categories: dict[str, list[str]]
+    """Per kept obs column the names of its codes."""
+    measured: NDArray[np.bool_]
+    """(n_sources, n_genes) which panel genes each source measured."""
+    gene_counts: NDArray[np.int64]
+    """(n_sources, n_genes) total raw counts in the train split."""
+    shards: list[Shard]
+    """In the order train, val, test; shards added later come last."""
+    settings: Mapping[str, Any]
+    """How it was built."""
+    report: Mapping[str, Any]
+    """What happened while it was built: per source, cells read, kept and left out, and why."""
+    path: Path | None = None
+    """Its folder, None when it is in memory."""
+
+    @classmethod
+    def build(
+        cls,
+        files: Sequence[str | Path] | str | Path,
+        out: str | Path,
+        *,
+        overwrite: bool = False,
+        **settings: Any,
+    ) -> Corpus:
+        """Build a corpus on disk from any number of files, in bounded memory.
+
+        Parameters
+        ----------
+        files
+            .h5ad, .zarr, .h5mu, 10x .h5 or 10x mtx folders with raw counts.
+        out
+            Folder to make. It appears only when it is complete.
+        overwrite
+            Replace a corpus that is already there.
+        **settings
+            Fields of `BuildSettings`: ``genes``, ``obs``, ``layer``, ``source``, ``measured``, ``where``,
+            ``unlabelled``, ``split_by``, ``val``, ``test``, ``seed``.
+
+        Raises
+        ------
+        ScsslError
+            If a file, a column or a setting cannot be used; nothing is left at `out`.
+        """
+        from scssl.corpus.build import build
+
+        build(files, out, settings=BuildSettings.of(**settings), overwrite=overwrite)
+        return cls.open(out)
+
+    @classmethod
+    def from_anndata(cls, adata: AnnData, **settings: Any) -> Corpus:
+        """Make a corpus in memory from an AnnData with raw counts; `adata` is not changed.
+
+        Parameters
+        ----------
+        adata
+            Cells with raw counts.
+        **settings
+            Fields of `BuildSettings`, as for `build`.
+        """
+        from scssl.corpus.memory import build_in_memory
+
+        return build_in_memory(adata, settings=BuildSettings.of(**settings))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Corpus:
+        """Open a corpus on disk: sizes are checked, checksums only by `verify`.
+
+        Raises
+        ------
+        FormatError
+            If a file is missing, truncated or altered, or a newer version of scssl wrote it.
+        """
+        root = Path(path)
+        content = manifest.read_manifest(root)
+        manifest.check_sizes(root, content)
+        panel = _read_panel(root, content["panel"])
+        sources = [entry["name"] for entry in content["sources"]]
+        categories = dict(content["columns"])
+        shape = (len(sources), len(panel))
+        try:
+            shards = [open_shard(root / e["path"], e, columns=list(categories)) for e in content["shards"]]
+        except (KeyError, TypeError) as error:
+            message = f"{root / manifest.FILE}: an entry of 'shards' cannot be understood ({error})"
+            raise FormatError(message) from error
+        return cls(
+            panel=panel,
+            sources=sources,
+            categories=categories,
+            measured=_read_table(root / MEASURED, shape, np.dtype(bool)),
+            gene_counts=_read_table(root / GENE_COUNTS, shape, np.dtype(np.int64)),
+            shards=shards,
+            settings=content["settings"],
+            report=content["report"],
+            path=root,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over genes, sources, sizes and total counts: tells whether two runs were given the same cells."""
+        digest = hashlib.sha256("\n".join([self.panel.fingerprint, *self.sources]).encode())
+        digest.update(repr([(shard.split, shard.n_cells) for shard in self.shards]).encode())
+        digest.update(np.ascontiguousarray(self.gene_counts))
+        return digest.hexdigest()
+
+    def n_cells(self, split: Split | None = None) -> int:
+        """Number of cells in a split, or in all."""
+        return sum(shard.n_cells for shard in self.shards_of(split))
+
+    def shards_of(self, split: Split | None = None) -> list[Shard]:
+        """Shards of a split in stored order, or all."""
+        if split is None:
+            return self.shards
+        if split not in SPLITS:
+            message = f"split={split!r} is not possible; choose one of {', '.join(SPLITS)}"
+            raise SettingsError(message)
+        return [shard for shard in self.shards if shard.split == split]
+
+    def obs(self, split: Split | None = None) -> pd.DataFrame:
+        """Read the cells' annotations, in stored order.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by cell name: ``source``, ``split`` and the kept columns as categoricals, ``n_counts`` int64.
+        """
+        shards = self.shards_of(split)
+
+        def join(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+            return np.concatenate([np.empty(0, dtype=dtype), *parts])
+
+        names = {SOURCE: self.sources, **self.categories}
+        columns: dict[str, Any] = {}
+        for column, categories in names.items():
+            codes = join([shard.codes[column][:] for shard in shards], np.int32)
+            columns[column] = pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype=object))
+        which = np.repeat([SPLITS.index(s.split) for s in shards], [s.n_cells for s in shards]).astype(np.int8)
+        columns[SPLIT] = pd.Categorical.from_codes(which, categories=pd.Index(SPLITS, dtype=object))
+        columns[N_COUNTS] = join([shard.n_counts[:] for shard in shards], np.int64)
+        index = pd.Index(join([shard.cell_names() for shard in shards], object), dtype=object)
+        first = [SOURCE, SPLIT, N_COUNTS]
+        return pd.DataFrame(columns, index=index)[[*first, *(c for c in columns if c not in first)]]
+
+    def loader(
+        self,
+        *,
+        split: Split = "train",
+        batch_size: int = 1024,
+        shuffle: bool = True,
+        seed: int = 0,
+        labels: Sequence[str] = (),
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> CorpusLoader:
+        """Iterate over the cells of a split as `CellBatch`; see `CorpusLoader`."""
+        from scssl.corpus.loader import CorpusLoader
+
+        return CorpusLoader(
+            self,
+            split=split,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            labels=labels,
+            drop_last=drop_last,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    @cached_property
+    def source_cells(self) -> NDArray[np.int64]:
+        """(n_sources,) cells of each source in the train split."""
+        counts = np.zeros(len(self.sources), dtype=np.int64)
+        for shard in self.shards_of("train"):
+            counts += np.bincount(shard.codes[SOURCE][:], minlength=len(self.sources))
+        return counts
+
+    def gene_share(self) -> NDArray[np.float32]:
+        """(n_genes,) share of a typical cell's counts that falls on each gene; see `size_factors.gene_share`."""
+        return size_factors.gene_share(self.gene_counts, self.measured, n_cells=self.source_cells)
+
+    def measured_share(self) -> NDArray[np.float32]:
+        """(n_sources,) share of a typical cell's counts that falls on the genes that each source measured."""
+        return size_factors.measured_share(self.gene_share(), self.measured)
+
+    def info(self) -> dict[str, Any]:
+        """Sizes and settings, as plain values."""
+        cells = {split: self.n_cells(split) for split in SPLITS}
+        share = self.measured_share().tolist()
+        sources = [{**entry, "measured_share": part} for entry, part in zip(self.report["sources"], share, strict=True)]
+        return {
+            "path": None if self.path is None else str(self.path),
+            "panel": {"name": self.panel.name, "species": self.panel.species, "genes": len(self.panel)},
+            "cells": sum(cells.values()),
+            "splits": cells,
+            "nonzeros": sum(shard.n_nonzeros for shard in self.shards),
+            "shards": len(self.shards),
+            "bytes": self.n_bytes(),
+            "sources": sources,
+            "columns": {column: len(names) for column, names in self.categories.items()},
+            "settings": dict(self.settings),
+        }
+
+    def n_bytes(self) -> int:
+        """Size on disk, or of the counts when in memory."""
+        if self.path is None:
+            return sum(np.asarray(part).nbytes for s in self.shards for part in (s.values, s.indices, s.indptr))
+        content = manifest.read_manifest(self.path)
+        return sum(int(entry["bytes"]) for entry in content["files"].values())
+
+    def verify(self) -> list[str]:
+        """Recompute the checksum of every file.
+
+        Returns
+        -------
+        list of str
+            One sentence per file that is missing, altered or unknown; empty when the corpus is whole.
+        """
+        return [] if self.path is None else verify_folder(self.path)[1]
+
+
+def _read_panel(root: Path, entry: Mapping[str, Any]) -> GenePanel:
+    from scssl.genes import GenePanel
+
+    panel = replace(GenePanel.from_file(root / GENES), name=entry["name"], species=entry["species"])
+    if panel.fingerprint != entry["fingerprint"]:
+        message = f"{root / GENES}: these are not the genes that the corpus was built with: the file was altered"
+        raise FormatError(message)
+    return panel
+
+
+def _read_table(path: Path, shape: tuple[int, int], dtype: np.dtype) -> NDArray[Any]:
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        message = f"{path}: cannot be read ({error}); the file is truncated or altered"
+        raise FormatError(message) from error
+    if table.shape != shape or table.dtype != dtype:
+        message = f"{path}: holds {table.dtype} {table.shape}, expected {dtype} {shape}; the file was altered"
+        raise FormatError(message)
+    return table

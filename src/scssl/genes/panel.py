@@ -218,7 +218,7 @@ class GenePanel:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write a table with the columns id, symbol, aliases (joined by ``|``), under a comment with name and species."""
+        """Write a table of id, symbol and aliases (joined by ``|``), under a comment with name and species."""
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         mark = f"{_MARK}\tname={self.name}\tspecies={self.species or ''}\tambiguous={'|'.join(sorted(self.ambiguous))}"

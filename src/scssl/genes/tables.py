@@ -16,7 +16,7 @@ import numpy as np
 from scssl.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Species = Literal["human", "mouse"]
 SPECIES: Final[tuple[Species, ...]] = get_args(Species)
@@ -25,6 +25,8 @@ UNKNOWN: Final = -1
 AMBIGUOUS: Final = -2
 
 _ENSEMBL: Final = re.compile(r"(?P<id>ENS[A-Z]{0,6}G\d{11})(?:\.\d+)?(?:_PAR_Y)?", flags=re.IGNORECASE)
+
+_PLAIN: Final = re.compile(r"(?!ENSG)[A-Z][A-Z0-9]{2,}")
 
 _CLONE: Final = {
     # Names of unnamed genes, after the clone they lie on (RP11-34P13.7, AC000001.1): GENCODE changes them all the
@@ -127,7 +129,7 @@ def make_lookup(ids: Collection[str], symbols: Collection[str], aliases: Iterabl
 
 @cache
 def gene_table(species: Species) -> GeneTable:
-    """Load the packaged table of a species (30 ms; kept for the life of the process).
+    """Load the packaged table of a species (a tenth of a second; kept for the life of the process).
 
     Raises
     ------
@@ -140,14 +142,31 @@ def gene_table(species: Species) -> GeneTable:
     packed = (files("scssl.genes") / "data" / f"{species}.tsv.xz").read_bytes()
     header, *rows = csv.reader(io.StringIO(lzma.decompress(packed).decode()), delimiter="\t")
     column = dict(zip(header, zip(*rows, strict=True), strict=True))
+    aliases = [text.split("|") if text else [] for text in column["aliases"]]
+    if species == "mouse":
+        _add_human_history(aliases, column)
     return GeneTable(
         species=species,
         ids=np.array(column["id"], dtype=object),
         symbols=np.array(column["symbol"], dtype=object),
         biotypes=np.array(column["biotype"], dtype=object),
-        aliases=tuple(tuple(text.split("|")) if text else () for text in column["aliases"]),
+        aliases=tuple(map(tuple, aliases)),
         human=np.array(column["human"], dtype=object) if "human" in column else None,
     )
+
+
+def _add_human_history(aliases: list[list[str]], column: Mapping[str, Sequence[str]]) -> None:
+    """Give mouse genes the previous symbols of their one-to-one human orthologues, in mouse spelling.
+
+    No history of mouse symbols is at hand, but they follow the human ones: as KDELC1 became POGLUT2, Kdelc1 became
+    Poglut2. Names that any mouse gene has, or had, are left alone.
+    """
+    table = gene_table("human")
+    history = dict(zip(table.ids, table.aliases, strict=True))
+    taken = {*column["symbol"], *(name for names in aliases for name in names)}
+    for names, human in zip(aliases, column["human"], strict=True):
+        former = (name.capitalize() for name in history.get(human, ()) if _PLAIN.fullmatch(name))
+        names += [name for name in former if name not in taken]
 
 
 def mouse_to_human() -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 (read from the signature at run time)
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -25,7 +25,7 @@ def report(
     Parameters
     ----------
     run_dir
-        Folder that `scssl pretrain` or `scssl demo` wrote (it holds a run.json).
+        Folder that scssl pretrain or scssl demo wrote.
     out
         File to write; RUN_DIR/report.html if not given. An older report there is replaced.
     overwrite

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scssl.errors import DataError
-from scssl.report.style import ACCENT, TEXT, new_figure, styled
+from scssl.report.style import ACCENT, TEXT, category_order, new_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ def confusion_table(truth: NDArray[np.object_], predicted: NDArray[np.object_]) 
     Returns
     -------
     pandas.DataFrame
-        Rows: true labels, alphabetically; columns: the same labels first, then labels that were only predicted.
+        Rows: true labels in reading order; columns: the same labels first, then labels that were only predicted.
 
     Raises
     ------
@@ -45,8 +45,8 @@ def confusion_table(truth: NDArray[np.object_], predicted: NDArray[np.object_]) 
         message = f"confusion: {len(truth)} true labels but {len(predicted)} predicted ones"
         raise DataError(message)
     counts = pd.crosstab(pd.Series(truth, name="truth"), pd.Series(predicted, name="predicted"))
-    rows = sorted(set(truth))
-    columns = rows + sorted(set(predicted) - set(rows))
+    rows = category_order(truth.tolist())
+    columns = rows + category_order(sorted(set(predicted) - set(rows)))
     return counts.reindex(index=rows, columns=columns, fill_value=0)
 
 

@@ -65,15 +65,8 @@ def loss_curve(
         if best is not None:
             row = history.iloc[int(np.nanargmin(history[best].to_numpy(dtype=float)))]
             axes.axhline(row[best], color=ACCENT, linewidth=0.8, linestyle=":", alpha=0.7)
-            axes.annotate(
-                f"best {_name(best)} {row[best]:.4g} at {x} {row[x]:g}",
-                (1.0, row[best]),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 4),
-                textcoords="offset points",
-                ha="right",
-                fontsize=8,
-            )
+            note = f"best {_name(best)} {row[best]:.4g} at {x} {row[x]:g}"
+            axes.set_title(note, loc="right", fontsize=9)
         axes.set(xlabel=x, ylabel=y_label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color=GRID, alpha=0.25, linewidth=0.6)

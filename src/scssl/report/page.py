@@ -17,7 +17,8 @@ from scssl.report.cells import MAX_CELLS, pack, thin
 from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding
-from scssl.report.run import Run, Section
+from scssl.report.model_run import is_model, run_of_model
+from scssl.report.run import FILE, Run, Section
 from scssl.report.scores import score_bars
 from scssl.report.style import RC, TEXT
 from scssl.report.tables import flatten, seconds, table
@@ -36,7 +37,7 @@ def render(folder: str | Path, *, out: str | Path | None = None, overwrite: bool
     Parameters
     ----------
     folder
-        Folder with ``run.json`` and the CSV files it names.
+        Folder with ``run.json`` and the CSV files it names, or folder of a model.
     out
         File to write; ``report.html`` in `folder` by default.
     overwrite
@@ -57,7 +58,8 @@ def render(folder: str | Path, *, out: str | Path | None = None, overwrite: bool
         If jinja2 or matplotlib is not installed.
     """
     folder = Path(folder)
-    return write_page(Run.open(folder), folder=folder, out=out, overwrite=overwrite)
+    run = run_of_model(folder) if is_model(folder) and not (folder / FILE).exists() else Run.open(folder)
+    return write_page(run, folder=folder, out=out, overwrite=overwrite)
 
 
 def write_page(run: Run, *, folder: str | Path, out: str | Path | None = None, overwrite: bool = False) -> Path:
@@ -92,7 +94,7 @@ def write_page(run: Run, *, folder: str | Path, out: str | Path | None = None, o
     html = markup.render(
         run=run,
         facts=_facts(run),
-        parts=[_part(section, folder) for section in run.sections],
+        parts=[_part(section, folder, f"figure-{i}-") for i, section in enumerate(run.sections, start=1)],
         details=_details(run),
         folded=_folded(run),
         css=_safe((assets / "page.css").read_text(encoding="utf-8")),
@@ -118,7 +120,7 @@ def _check_output(out: Path, *, overwrite: bool) -> None:
             raise SettingsError(message)
 
 
-def _part(section: Section, folder: Path) -> dict[str, Any]:
+def _part(section: Section, folder: Path, prefix: str) -> dict[str, Any]:
     data = _read(folder / section.file)
     part: dict[str, Any] = {
         "title": section.title,
@@ -135,6 +137,8 @@ def _part(section: Section, folder: Path) -> dict[str, Any]:
     except (DataError, KeyError, ValueError, TypeError) as error:
         message = f"{folder / section.file}: cannot be shown as {section.kind!r} ({error})"
         raise FormatError(message) from error
+    if part["svg"] is not None:
+        part["svg"] = _own_ids(part["svg"], prefix)
     return part
 
 
@@ -229,8 +233,7 @@ def _svg(figure: Figure, title: str) -> Any:
     from markupsafe import Markup, escape
 
     stream = io.StringIO()
-    # The hash salt gives clip paths ids; two figures of a page must not share them.
-    with mpl.rc_context(RC | {"svg.hashsalt": title}):
+    with mpl.rc_context(RC):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
@@ -243,6 +246,11 @@ def _svg(figure: Figure, title: str) -> Any:
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     return Markup(text.replace("<svg", head, 1))  # noqa: S704 (matplotlib escapes the text it draws)
+
+
+def _own_ids(svg: Any, prefix: str) -> Any:
+    """Put `prefix` before the ids of a figure and before what refers to them: a page has several figures."""
+    return _safe(re.sub(r'(?<=[ ]id=")|(?<=url\(#)|(?<=href="#)', prefix, str(svg)))
 
 
 def _png(figure: Figure) -> str:

@@ -28,29 +28,37 @@ def table(data: pd.DataFrame, *, name: str) -> dict[str, Any]:
         `name`, `columns` (name, number), `rows` (cells with text, raw, number), `n_rows`.
     """
     columns: list[dict[str, Any]] = [
-        {"name": str(column), "number": data[column].dtype.kind in "fiu"} for column in data.columns
+        {"name": str(column), "number": data[column].dtype.kind in "fiu", "decimals": _decimals(data[column])}
+        for column in data.columns
     ]
     rows = [
-        [_cell(value, number=column["number"]) for value, column in zip(row, columns, strict=True)]
+        [_cell(value, column) for value, column in zip(row, columns, strict=True)]
         for row in data.head(MAX_ROWS).itertuples(index=False, name=None)
     ]
     return {"name": name, "columns": columns, "rows": rows, "n_rows": len(data)}
 
 
-def _cell(value: Any, *, number: bool) -> dict[str, Any]:
-    if value is None or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
+def _decimals(values: pd.Series) -> int:
+    """Return how many decimals (at most 3) a column needs, so that its numbers line up."""
+    if values.dtype.kind != "f":
+        return 0
+    numbers = values.to_numpy(dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    return next((d for d in range(3) if np.array_equal(numbers, numbers.round(d))), 3)
+
+
+def _cell(value: Any, column: Mapping[str, Any]) -> dict[str, Any]:
+    number = column["number"]
+    if pd.isna(value):
         return {"text": "", "raw": "", "number": number}
     if isinstance(value, float | np.floating):
-        return {"text": _round(float(value)), "raw": repr(float(value)), "number": number}
+        # A number too small for the column's decimals must not be shown as zero.
+        size = abs(float(value))
+        text = f"{value:.3g}" if 0 < size < 0.001 or size >= 1e9 else f"{value:,.{column['decimals']}f}"
+        return {"text": text, "raw": repr(float(value)), "number": number}
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return {"text": f"{value:,}", "raw": str(value), "number": number}
     return {"text": str(value), "raw": str(value), "number": number}
-
-
-def _round(value: float) -> str:
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:.3f}" if 0.001 <= abs(value) < 1000 else f"{value:.4g}"
 
 
 def flatten(content: Mapping[str, Any], *, prefix: str = "") -> list[tuple[str, str]]:

@@ -1,0 +1,102 @@
+"""The run that a model folder tells of: pre-training, from config.json and history.csv."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scssl.errors import FormatError
+from scssl.report.run import Run, Section
+from scssl.report.tables import seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG, HISTORY = "config.json", "history.csv"
+
+
+def is_model(folder: Path) -> bool:
+    """Say whether a folder looks like a saved model.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    """
+    return (folder / CONFIG).is_file()
+
+
+def run_of_model(folder: Path) -> Run:
+    """Put together the `Run` of a pre-training from what the model folder holds.
+
+    Parameters
+    ----------
+    folder
+        Folder of a model.
+
+    Returns
+    -------
+    Run
+        With the loss curve if the folder has a ``history.csv``.
+
+    Raises
+    ------
+    FormatError
+        If config.json is not that of a model.
+    """
+    file = folder / CONFIG
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        card, config = manifest["card"], manifest["config"]
+        data, training = card.get("data", {}), card.get("training", {})
+        cells: dict[str, int] = data.get("cells", {})
+        wrong = manifest["format"] != "scssl-model"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        message = f"{file}: does not describe a scssl model"
+        raise FormatError(message) from error
+    if wrong:
+        message = f"{file}: does not describe a scssl model ('format' is {manifest['format']!r})"
+        raise FormatError(message)
+    took = float(training.get("seconds", 0.0))
+    run = Run(
+        title=f"Pre-training: {folder.resolve().name}",
+        command=str(card.get("command", "")),
+        summary=_summary(manifest, cells, training, card.get("metrics", {})),
+        settings=config,
+        data=[{"split": split, "cells": n} for split, n in cells.items()],
+        timings={"pre-training": took} if took else {},
+        versions=card.get("versions", {}),
+        machine=card.get("machine", {}),
+        created=str(training.get("started", "")),
+    )
+    history = folder / HISTORY
+    if history.is_file():
+        text = "Both lines should fall and level off. The weights kept are those of the lowest validation loss."
+        losses = [column for column in ("train_loss", "val_loss") if column in pd.read_csv(history, nrows=1)]
+        if losses:
+            run.sections.append(
+                Section(kind="curve", title="Loss", file=HISTORY, text=text, options={"x": "epoch", "y": losses})
+            )
+    return run
+
+
+def _summary(
+    manifest: dict[str, Any], cells: dict[str, int], training: dict[str, Any], metrics: dict[str, float]
+) -> list[str]:
+    n_sources = len(manifest.get("sources", []))
+    task = manifest["config"].get("pretext", "unknown")
+    first = (
+        f"An encoder was pre-trained on {cells.get('train', 0):,} unlabelled cells from {n_sources} "
+        f"source{'' if n_sources == 1 else 's'} with the pretext task '{task}'. "
+        f"It reads {manifest.get('n_genes', 0):,} genes."
+    )
+    second = f"{training.get('epochs', '?')} epochs took {seconds(float(training.get('seconds', 0)))}; "
+    second += f"the weights are those of epoch {training.get('best_epoch', '?')}, by validation loss."
+    values = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
+    third = f"At that epoch: {values}." if values else ""
+    caution = (
+        "A low loss says that the task was learnt, not that the embedding helps: compare labels on held-out donors."
+    )
+    return [text for text in (first, second, third, caution) if text]

@@ -1,0 +1,219 @@
+"""The page is one file, says what the run says, and cannot be led outside its folder."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scssl import report
+from scssl.errors import FormatError, MissingExtraError, SettingsError
+from scssl.report.cells import MAX_CELLS, MISSING_CODE, pack, thin
+from scssl.report.tables import MAX_ROWS, flatten, seconds, table
+
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+class Balanced(HTMLParser):
+    """Fails on tags that are not closed in order; collects addresses."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.addresses, self.ids = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.addresses += [values[key] for key in ("src", "href", "action", "xlink:href") if values.get(key)]
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.addresses += [value for key, value in attrs if key in {"src", "href", "xlink:href"}]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def parse(path):
+    parser = Balanced()
+    parser.feed(path.read_text(encoding="utf-8"))
+    assert not parser.open
+    return parser
+
+
+def test_page_holds_everything_and_points_nowhere_else(run_folder):
+    path = report.render(run_folder)
+    assert path == run_folder / "report.html"
+    html = path.read_text()
+    assert path.stat().st_size < 10_000_000
+    page = parse(path)
+    assert len(set(page.ids)) == len(page.ids)
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert "default-src 'none'" in html
+    for words in (
+        "A run &lt;of&gt; tests &amp; more",
+        "Pre-training took 12 s.",
+        "scssl demo --out &#39;my folder&#39;",
+    ):
+        assert words in html
+    for words in ("model.hidden", "512, 64", "took 1 min 5 s", "atlas.h5ad", "0.912", 'data-v="0.91234"'):
+        assert words in html
+    assert html.count("<svg") == 3
+    # The text of figures takes the page's colour: dark text on a dark page cannot be read.
+    assert "#1f2328" not in re.sub(r"<style>.*?</style>", "", html, count=1, flags=re.DOTALL).lower()
+
+
+def test_rendering_twice_gives_the_same_page(run_folder):
+    first = report.render(run_folder).read_bytes()
+    assert report.render(run_folder).read_bytes() == first
+
+
+def test_text_from_files_cannot_become_markup(run_folder):
+    evil = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
+    cells = pd.read_csv(run_folder / "cells.csv")
+    cells["cell_type"] = evil
+    cells.to_csv(run_folder / "cells.csv", index=False)
+    for name in ("extra.csv", "scores.csv", "confusion.csv"):
+        data = pd.read_csv(run_folder / name)
+        data.iloc[0, 0] = evil
+        data.to_csv(run_folder / name, index=False)
+    record = json.loads((run_folder / "run.json").read_text())
+    record["title"] = record["summary"][0] = record["sections"][1]["title"] = evil
+    record["settings"] = {evil: evil}
+    (run_folder / "run.json").write_text(json.dumps(record))
+    html = report.render(run_folder).read_text()
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+
+
+def test_only_reports_are_replaced(run_folder, tmp_path):
+    other = tmp_path / "mine.html"
+    other.write_text("precious")
+    with pytest.raises(SettingsError, match="not a report"):
+        report.render(run_folder, out=other)
+    assert other.read_text() == "precious"
+    report.render(run_folder, out=other, overwrite=True)
+    report.render(run_folder, out=other)
+    with pytest.raises(SettingsError, match="is a folder"):
+        report.render(run_folder, out=tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("cells.csv", None, "not there"),
+        ("cells.csv", "", "not readable as CSV"),
+        ("cells.csv", "a,b\n1,2\n", "cannot be shown as 'embedding'"),
+        ("cells.csv", "x,y,t\na,b,c\n", "cannot be shown as 'embedding'"),
+        ("history.csv", "epoch\n1\n", "cannot be shown as 'curve'"),
+        ("scores.csv", "data,method\n1,2\n", "cannot be shown as 'scores'"),
+        ("confusion.csv", "truth,a\nx,y\n", "cannot be shown as 'confusion'"),
+    ],
+)
+def test_bad_tables_are_named(run_folder, file, content, words):
+    if content is None:
+        (run_folder / file).unlink()
+    else:
+        (run_folder / file).write_text(content)
+    with pytest.raises(FormatError, match=words) as error:
+        report.render(run_folder)
+    assert file in str(error.value)
+    assert not (run_folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
+def test_the_missing_extra_is_named(run_folder, monkeypatch, module):
+    import sys
+
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"{module} is needed.*pip install 'scssl\[report\]'"):
+        report.render(run_folder)
+
+
+def test_model_folders_have_a_report_too(tmp_path):
+    card = {
+        "data": {"cells": {"train": 900, "val": 100}},
+        "training": {"epochs": 2, "best_epoch": 2, "seconds": 61.0, "started": "2026-01-01T00:00:00"},
+        "metrics": {"val_loss": 0.123456},
+        "versions": {"scssl": "0.1"},
+    }
+    content = {
+        "format": "scssl-model",
+        "n_genes": 1000,
+        "sources": ["a"],
+        "config": {"pretext": "masked"},
+        "card": card,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "history.csv").write_text("epoch,train_loss,val_loss\n1,2,2\n2,1,1\n")
+    html = report.render(tmp_path).read_text()
+    assert "pre-trained on 900 unlabelled cells from 1 source with" in html
+    assert "val loss 0.1235" in html
+    assert html.count("<svg") == 1
+    (tmp_path / "config.json").write_text(json.dumps({**content, "format": "x"}))
+    with pytest.raises(FormatError, match="does not describe a scssl model"):
+        report.render(tmp_path)
+
+
+def test_packed_cells_unpack_to_what_they_were():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(500, 2)) * [10, 1]
+    types = rng.choice(["a", "b10", "b9", None], 500)
+    colours = pd.DataFrame({"type": types, "score": rng.random(500)})
+    packed = pack(points, colours, panels=["score", "type"])
+
+    def unpack(text, kind):
+        return np.frombuffer(base64.b64decode(text), dtype=kind)
+
+    for axis, name in enumerate("xy"):
+        span = packed[f"span{name.upper()}"]
+        back = unpack(packed[name], "<u2") / 65_535 * span + points[:, axis].min()
+        np.testing.assert_allclose(back, points[:, axis], atol=span / 65_535)
+    assert sorted(unpack(packed["order"], "<u2")) == list(range(500))
+    kind, score = packed["columns"]
+    names = [*kind["names"], *[None] * (MISSING_CODE - len(kind["names"]) + 1)]
+    assert kind["names"] == ["a", "b9", "b10"]
+    assert [names[code] for code in unpack(kind["codes"], "<u2")] == list(types)
+    np.testing.assert_allclose(unpack(score["values"], "<f4"), colours["score"], rtol=1e-6)
+    assert packed["panels"] == [1, 0]
+
+
+def test_many_cells_are_thinned_in_order_and_seeded():
+    cells = pd.DataFrame({"i": np.arange(MAX_CELLS + 1000)})
+    kept = thin(cells, seed=3)["i"].to_numpy()
+    assert len(kept) == MAX_CELLS
+    assert (np.diff(kept) > 0).all()
+    np.testing.assert_array_equal(kept, thin(cells, seed=3)["i"])
+    assert len(thin(cells.head(10))) == 10
+
+
+def test_table_rounds_for_the_eye_only():
+    data = pd.DataFrame(
+        {"a": [0.123456, 1e-7, np.nan], "b": [1.5, 2.0, 1000.25], "n": [1, 2000, 3], "t": ["x", None, "<b>"]}
+    )
+    shown = table(data, name="t.csv")
+    texts = [[cell["text"] for cell in row] for row in shown["rows"]]
+    assert texts == [["0.123", "1.50", "1", "x"], ["1e-07", "2.00", "2,000", ""], ["", "1,000.25", "3", "<b>"]]
+    assert [row[0]["raw"] for row in shown["rows"]] == ["0.123456", "1e-07", ""]
+    long = table(pd.DataFrame({"a": np.arange(MAX_ROWS + 5)}), name="t.csv")
+    assert (len(long["rows"]), long["n_rows"]) == (MAX_ROWS, MAX_ROWS + 5)
+
+
+def test_settings_are_listed_with_dotted_names():
+    assert flatten({"a": {"b": {"c": 1}, "d": None}, "e": []}) == [("a.b.c", "1"), ("a.d", ""), ("e", "")]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(0, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 0 s"), (3599.9, "1 h 0 min")]
+)
+def test_durations(value, words):
+    assert seconds(value) == words

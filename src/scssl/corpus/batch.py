@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from typing import Self
 
+    import scipy.sparse as sp
     from torch import Tensor
 
 
@@ -42,6 +44,45 @@ class CellBatch:
     """(n_cells,) int64, number of the cell in the corpus; keys masks and views."""
     labels: dict[str, Tensor] = field(default_factory=dict)
     """Per asked obs column (n_cells,) int64 category codes, -1 if missing."""
+
+    @classmethod
+    def from_csr(
+        cls,
+        counts: sp.csr_matrix,
+        *,
+        cell: np.ndarray | None = None,
+        measured: np.ndarray | None = None,
+        measured_share: float = 1.0,
+    ) -> Self:
+        """Make a batch of cells that share one set of measured genes and no source of a corpus, as a query does.
+
+        Parameters
+        ----------
+        counts
+            (n_cells, n_genes) raw counts over the panel; canonical, without stored zeros.
+        cell
+            (n_cells,) numbers of the cells; 0, 1, ... by default.
+        measured
+            (n_genes,) bool; all by default.
+        measured_share
+            Share of a typical cell's counts that falls on the measured genes.
+        """
+        n_cells, n_genes = counts.shape
+        measured = np.ones(n_genes, dtype=bool) if measured is None else measured
+        cell = np.arange(n_cells) if cell is None else cell
+        totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+        return cls(
+            values=torch.from_numpy(counts.data.astype(np.int32)),
+            indices=torch.from_numpy(counts.indices.astype(np.int32)),
+            indptr=torch.from_numpy(counts.indptr.astype(np.int64)),
+            n_genes=n_genes,
+            size_factor=torch.from_numpy(totals.astype(np.float32)),
+            measured=torch.from_numpy(measured[None, :]),
+            measured_row=torch.zeros(n_cells, dtype=torch.int64),
+            measured_share=torch.tensor([measured_share], dtype=torch.float32),
+            source=torch.full((n_cells,), -1, dtype=torch.int64),
+            cell=torch.from_numpy(cell.astype(np.int64)),
+        )
 
     @property
     def n_cells(self) -> int:

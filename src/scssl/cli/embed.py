@@ -1,0 +1,63 @@
+"""`scssl embed`: put an embedding beside the cells of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from scssl.cli.common import Common, Device, Outcome
+
+
+def embed(
+    file: Path,
+    /,
+    *,
+    model: Path,
+    out: Path,
+    layer: str | None = None,
+    key_added: str | None = None,
+    batch_size: int = 4096,
+    device: Device = "auto",
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    common: Common | None = None,  # noqa: ARG001
+) -> Outcome:
+    """Embed the cells of a file with a pre-trained model.
+
+    Parameters
+    ----------
+    file
+        .h5ad, .zarr, .h5mu, 10x .h5 or 10x mtx folder with raw counts. It is not changed.
+    model
+        Folder of the model.
+    out
+        .h5ad to write: the input with the embedding in obsm["X_scssl"].
+    layer
+        Where the raw counts are: a layer, or "raw"; X without it.
+    key_added
+        Name in obsm instead of X_scssl.
+    batch_size
+        Cells encoded at a time.
+    device
+        Where to compute.
+    overwrite
+        Replace OUT.
+    """
+    from scssl import keys
+    from scssl.model import load
+    from scssl.model_files import versions
+    from scssl.tasks.output import Results, prepare_output, write_results
+
+    prepare_output(out, file=file, overwrite=overwrite)
+    cell_model = load(model)
+    embedding = cell_model.embed(file, layer=layer, batch_size=batch_size, device=device)
+    key = key_added or keys.EMBEDDING
+    settings = {"model": str(model), "layer": layer or "X", "key": key, "versions": versions()}
+    write_results(file, out, Results(task="embed", settings=settings, obsm={key: embedding}))
+    n_cells = len(embedding)
+    text = (
+        f"{n_cells:,} cells embedded into {cell_model.n_latent} numbers each: {out}, obsm[{key!r}].\n"
+        f"In scanpy: sc.pp.neighbors(adata, use_rep={key!r}); sc.tl.umap(adata)"
+    )
+    return Outcome(result={"out": str(out), "n_cells": n_cells, "n_latent": cell_model.n_latent, "key": key}, text=text)

@@ -1,0 +1,31 @@
+"""`scssl pretexts`: the pretext tasks there are."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from scssl.cli.common import Common, Outcome
+
+
+def pretexts(*, common: Common | None = None) -> Outcome:  # noqa: ARG001
+    """List the pretext tasks, with their papers, needs and settings."""
+    from scssl.pretext import list_tasks
+
+    records = list_tasks()
+    rows = [
+        {
+            "name": record.name,
+            "summary": record.summary,
+            "doi": record.doi,
+            "needs": record.needs or "counts only",
+            "settings": {f.name: f.default for f in fields(record.settings)},
+        }
+        for record in records
+    ]
+    text = "\n\n".join(
+        f"[bold]{row['name']}[/bold]  {row['summary']}\n"
+        f"  paper: doi {row['doi']}\n  needs: {row['needs']}\n  settings: "
+        + ", ".join(f"--set task.{name}={value}" for name, value in row["settings"].items())
+        for row in rows
+    )
+    return Outcome(result={"pretexts": rows}, text=text)

@@ -1,0 +1,104 @@
+"""`scssl pretrain`: an encoder from unlabelled cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from scssl.cli.common import Common, Device, Outcome
+
+
+def pretrain(
+    data: Path,
+    /,
+    *,
+    out: Path,
+    preset: str | None = None,
+    pretext: str | None = None,
+    masking: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    config: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    device: Device = "auto",
+    genes: str = "human",
+    layer: str | None = None,
+    source: str | None = None,
+    split_by: str | None = None,
+    common: Common | None = None,  # noqa: ARG001
+) -> Outcome:
+    """Pre-train an encoder on unlabelled cells.
+
+    Parameters
+    ----------
+    data
+        Folder of a corpus (`scssl corpus build`), or a file with raw counts.
+    out
+        Folder to make for the model, its training log and checkpoints.
+    preset
+        Settings to start from; `scssl presets` lists them. Without it: default.
+    pretext
+        Pretext task; `scssl pretexts` lists them.
+    masking
+        How the masked task chooses the genes it hides.
+    epochs
+        Passes over the training cells.
+    batch_size
+        Cells per step.
+    seed
+        Seed of weights, masks, cell order and dropout.
+    config
+        YAML file of settings, laid over the preset.
+    set_
+        One setting, e.g. --set task.rate=0.25 or --set architecture.hidden=[512]; may be repeated; applied last.
+    resume
+        Go on with the interrupted run at OUT.
+    overwrite
+        Replace the model at OUT.
+    device
+        Where to compute.
+    genes
+        For a file: human, mouse, or a file of genes.
+    layer
+        For a file: layer of the raw counts; X without it.
+    source
+        For a file: column of obs that names the source of each cell.
+    split_by
+        For a file: column of obs whose values stay together when validation cells are set apart, or "cell".
+    """
+    from scssl.model import pretrain as run
+
+    assignments = [*(set_ or []), *([f"task.masking={masking}"] if masking is not None else [])]
+    model = run(
+        data,
+        preset=preset,
+        pretext=pretext,
+        max_epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        config=config,
+        overrides=assignments,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        device=device,
+        genes=genes,
+        layer=layer,
+        source=source,
+        split_by=split_by,
+    )
+    training, metrics, cells = model.card["training"], model.card["metrics"], model.card["data"]["cells"]
+    text = (
+        f"Model saved to {out}: {len(model.panel):,} genes in, {model.n_latent} numbers out.\n"
+        f"{cells['train']:,} training cells, {training['epochs']} epochs, {training['seconds']:.0f} s; "
+        + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        + f" (epoch {training['best_epoch']}).\n"
+        f"Next: scssl embed my.h5ad --model {out} --out embedded.h5ad"
+    )
+    result = {"model": str(out), "n_genes": len(model.panel), "n_latent": model.n_latent, **model.card}
+    return Outcome(result=result, text=text)

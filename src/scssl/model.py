@@ -1,0 +1,411 @@
+"""CellModel: an encoder with its gene panel, preprocessing and card; and `pretrain`, which makes one."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scssl import model_files
+from scssl.corpus import Corpus
+from scssl.errors import SettingsError
+from scssl.log import logger, progress
+from scssl.model_files import versions
+from scssl.nn import Architecture, Encoder
+from scssl.pretext import PretextTask, get_task
+from scssl.training import Config, fit, from_dict, get_preset, merge, override, resolve_device, with_training
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from scssl.corpus.batch import CellBatch
+    from scssl.corpus.store import Split
+    from scssl.genes import GenePanel
+    from scssl.training.fit import Device
+
+
+@dataclass(kw_only=True)
+class CellModel:
+    """A pre-trained encoder, with all that is needed to use it on new cells.
+
+    Make one with `pretrain`, or read one with `load`.
+
+    Examples
+    --------
+    >>> import scssl
+    >>> model = scssl.load("model/")  # doctest: +SKIP
+    >>> adata.obsm["X_scssl"] = model.embed(adata)  # doctest: +SKIP
+    """
+
+    task: PretextTask
+    """Pretext task with the trained encoder (and, for `masked`, the decoder)."""
+    panel: GenePanel
+    """Genes that the encoder reads, in order."""
+    config: Config
+    """Settings of the pre-training."""
+    sources: list[str]
+    """Sources of the corpus, in the order of their codes."""
+    card: dict[str, Any] = field(default_factory=dict)
+    """What it was trained on and how that went: data, metrics, licence, limits, versions."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """The network from cells to codes."""
+        return self.task.encoder
+
+    @property
+    def n_latent(self) -> int:
+        """Width of the embedding."""
+        return self.encoder.n_latent
+
+    def batches(
+        self, data: AnnData | Path | str, *, layer: str | None = None, batch_size: int = 4096
+    ) -> Iterator[CellBatch]:
+        """Read new cells onto the model's panel, in order and in bounded memory.
+
+        Parameters
+        ----------
+        data
+            AnnData, or a file: .h5ad, .zarr, .h5mu, a 10x .h5 or a 10x mtx folder.
+        layer
+            Where the raw counts are: None for ``X``, ``"raw"`` for ``.raw``, else the name of a layer.
+        batch_size
+            Cells per batch.
+
+        Yields
+        ------
+        CellBatch
+            Raw counts of the next cells.
+
+        Raises
+        ------
+        DataError
+            If the values are not counts, or too few genes are known.
+        """
+        from scssl.corpus.query import query_batches
+
+        share = self.encoder.gene_share.cpu().numpy()
+        yield from query_batches(data, self.panel, gene_share=share, layer=layer, batch_size=batch_size)
+
+    def embed(
+        self, data: AnnData | Path | str, *, layer: str | None = None, batch_size: int = 4096, device: Device = "auto"
+    ) -> np.ndarray:
+        """Embed cells; nothing is written to the input.
+
+        Parameters
+        ----------
+        data
+            AnnData of any size, or a file: .h5ad, .zarr, .h5mu, a 10x .h5 or a 10x mtx folder. Memory stays bounded
+            for files.
+        layer
+            Where the raw counts are: None for ``X``, ``"raw"`` for ``.raw``, else the name of a layer.
+        batch_size
+            Cells encoded at a time.
+        device
+            Where to compute.
+
+        Returns
+        -------
+        np.ndarray
+            (n_cells, n_latent) float32, rows in the order of the input.
+
+        Raises
+        ------
+        DataError
+            If the values are not counts, or too few genes are known.
+        """
+        return self._encode(self.batches(data, layer=layer, batch_size=batch_size), device=device)
+
+    def embed_corpus(
+        self, corpus: Corpus, *, split: Split, batch_size: int = 4096, device: Device = "auto"
+    ) -> np.ndarray:
+        """Embed one split of a corpus, rows in the order of ``corpus.obs(split)``.
+
+        Parameters
+        ----------
+        corpus
+            Corpus over the model's panel.
+        split
+            ``"train"``, ``"val"`` or ``"test"``.
+        batch_size
+            Cells encoded at a time.
+        device
+            Where to compute.
+
+        Returns
+        -------
+        np.ndarray
+            (n_cells, n_latent) float32.
+
+        Raises
+        ------
+        SettingsError
+            If the corpus has other genes than the model.
+        """
+        if corpus.panel != self.panel:
+            message = f"the corpus is on {corpus.panel!r}, the model on {self.panel!r}; build it with --genes MODEL_DIR"
+            raise SettingsError(message)
+        return self._encode(corpus.loader(split=split, batch_size=batch_size, shuffle=False), device=device)
+
+    def _encode(self, batches: Any, *, device: Device) -> np.ndarray:
+        target = resolve_device(device)
+        encoder = self.encoder.to(target).eval()
+        codes = [np.zeros((0, self.n_latent), dtype=np.float32)]
+        with progress("embedding", None) as advance, torch.inference_mode():
+            for batch in batches:
+                codes.append(encoder.embed(batch.to(target)).float().cpu().numpy())
+                advance(batch.n_cells)
+        return np.concatenate(codes)
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the model to a folder: model.safetensors, config.json, genes.tsv, README.md.
+
+        Parameters
+        ----------
+        path
+            Folder to make.
+        overwrite
+            Replace a model that is there.
+
+        Raises
+        ------
+        SettingsError
+            If there is something at `path` already.
+        """
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.task.state_dict().items()}
+        manifest = {
+            "config": asdict(self.config),
+            "n_genes": len(self.panel),
+            "sources": self.sources,
+            "panel": {"name": self.panel.name, "species": self.panel.species, "fingerprint": self.panel.fingerprint},
+            "preprocessing": {"input": "raw counts", "transform": "log1p", "target_sum": self.config.target_sum},
+            "card": self.card,
+        }
+        model_files.write(Path(path), manifest=manifest, weights=weights, panel=self.panel, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: Path | str) -> CellModel:
+        """Read a model from a folder. Nothing is unpickled and nothing executed.
+
+        Raises
+        ------
+        FormatError
+            If the folder is not a model, or is truncated, altered or of a later version.
+        """
+        manifest, weights, panel = model_files.read(Path(path))
+        config = from_dict(Config, manifest["config"], where=f"{path}/config.json")
+        task = build_task(config, n_genes=len(panel), n_sources=len(manifest["sources"]))
+        model_files.load_weights(task, weights, path=Path(path))
+        return cls(
+            task=task.eval(), panel=panel, config=config, sources=list(manifest["sources"]), card=manifest["card"]
+        )
+
+
+def load(path: Path | str) -> CellModel:
+    """Read a model from a folder: see `CellModel.load`."""
+    return CellModel.load(path)
+
+
+def build_task(config: Config, *, n_genes: int, n_sources: int) -> PretextTask:
+    """Return an untrained pretext task with its encoder, weights drawn from the settings' seed.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    n_genes
+        Genes in the panel.
+    n_sources
+        Sources in the corpus.
+    """
+    cls = get_task(config.pretext)
+    settings: Any = from_dict(cls.record.settings, config.task, where="task")
+    architecture: Architecture = config.architecture
+    with torch.random.fork_rng():
+        torch.manual_seed(config.training.seed)
+        encoder = Encoder(n_genes, architecture, target_sum=config.target_sum)
+        return cls(encoder, architecture=architecture, n_sources=n_sources, settings=settings)
+
+
+def pretrain(
+    data: Corpus | AnnData | Path | str,
+    *,
+    preset: str | None = None,
+    pretext: str | None = None,
+    max_epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    config: Path | str | Config | None = None,
+    overrides: Sequence[str] = (),
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    device: Device = "auto",
+    genes: str | Path | GenePanel = "human",
+    layer: str | None = None,
+    source: str | None = None,
+    split_by: str | None = None,
+) -> CellModel:
+    """Pre-train an encoder on unlabelled cells.
+
+    Parameters
+    ----------
+    data
+        Corpus, folder of one, AnnData of raw counts, or a file of one.
+    preset
+        Settings to start from; `scssl presets` lists them. ``"default"`` by default.
+    pretext
+        Pretext task; `scssl pretexts` lists them.
+    max_epochs, batch_size, seed
+        Override the preset's.
+    config
+        YAML file laid over the preset, or complete settings.
+    overrides
+        Single settings, ``"a.b=c"`` each, e.g. ``"task.rate=0.25"``; applied last.
+    out
+        Folder for the model, its training log and checkpoints; nothing is kept on disk without it.
+    overwrite
+        Replace what is at `out`.
+    resume
+        Go on with the interrupted run at `out`, with its settings.
+    device
+        Where to compute.
+    genes, layer, source, split_by
+        For an AnnData or file: as in `Corpus.build`. Without `split_by`, donors are kept apart where ``obs`` has a
+        column ``donor`` with at least two of them, and otherwise 5 % of the cells are used for validation.
+
+    Returns
+    -------
+    CellModel
+        With the weights of the best epoch by validation loss.
+
+    Raises
+    ------
+    ScsslError
+        For settings or data that cannot be used.
+    KeyboardInterrupt
+        If interrupted; with `out`, ``resume=True`` goes on from the last finished epoch.
+
+    Examples
+    --------
+    >>> import scssl
+    >>> adata = scssl.datasets.simulate_atlas(400, 300)
+    >>> model = scssl.pretrain(adata, preset="small", max_epochs=1)
+    >>> model.embed(adata).shape
+    (400, 32)
+    """
+    chosen: dict[str, Any] = {
+        "preset": preset,
+        "pretext": pretext,
+        "config": config,
+        "overrides": list(overrides) or None,
+    }
+    chosen |= {"max_epochs": max_epochs, "batch_size": batch_size, "seed": seed}
+    run = model_files.RunFolder.open(out, overwrite=overwrite, resume=resume)
+    if resume:
+        given = [name for name, value in chosen.items() if value is not None]
+        if given:
+            message = f"a resumed run keeps its settings; leave out {', '.join(given)}, or start again without --resume"
+            raise SettingsError(message)
+        settings = from_dict(Config, run.settings(), where=f"{out}/settings.json")
+    else:
+        settings = _settings(preset, pretext, config, overrides)
+        settings = with_training(settings, epochs=max_epochs, batch_size=batch_size, seed=seed)
+    get_task(settings.pretext)
+    corpus = _corpus(data, genes=genes, layer=layer, source=source, split_by=split_by, seed=settings.training.seed)
+    task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
+    task.encoder.gene_share.copy_(torch.from_numpy(corpus.gene_share()))
+
+    started = time.time()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = run.begin(asdict(settings), corpus_id=corpus.fingerprint) if out else Path(scratch)
+        try:
+            result = fit(task, corpus, settings, directory=directory, device=device, resume=resume)
+        except KeyboardInterrupt:
+            if out and (directory / "checkpoints" / "last.ckpt").is_file():
+                logger.warning("interrupted; go on with the same command and --resume")
+            raise
+        card = _card(corpus, settings, asdict(result), started=started)
+        model = CellModel(task=task, panel=corpus.panel, config=settings, sources=list(corpus.sources), card=card)
+        if out:
+            model.save(directory, overwrite=True)
+    return model
+
+
+def _settings(
+    preset: str | None, pretext: str | None, config: Path | str | Config | None, overrides: Sequence[str]
+) -> Config:
+    if isinstance(config, Config):
+        if preset is not None:
+            message = "give either a preset or complete settings (config=Config(...)), not both"
+            raise SettingsError(message)
+        settings = config
+    else:
+        settings = get_preset(preset or "default")
+        settings = merge(settings, config) if config is not None else settings
+    if pretext is not None and pretext != settings.pretext:
+        settings = replace(settings, pretext=pretext, task={})
+    return override(settings, tuple(overrides))
+
+
+def _corpus(
+    data: Corpus | AnnData | Path | str,
+    *,
+    genes: str | Path | GenePanel,
+    layer: str | None,
+    source: str | None,
+    split_by: str | None,
+    seed: int,
+) -> Corpus:
+    if isinstance(data, Corpus):
+        return data
+    if isinstance(data, (str, Path)) and (Path(data) / "corpus.json").is_file():
+        return Corpus.open(data)
+    if isinstance(data, (str, Path)):
+        from scssl.corpus.sources import open_source
+
+        with open_source(data, layer=layer) as opened:
+            obs = opened.obs
+    else:
+        obs = data.obs
+    if split_by is None:
+        donors = "donor" in obs.columns and obs["donor"].nunique() > 1
+        split_by = "donor" if donors else "cell"
+        logger.info(
+            "validation cells are split off by %s", "donor" if donors else "cell (no column 'donor' with two donors)"
+        )
+    val = 0.1 if split_by != "cell" else 0.05
+    return Corpus.from_anndata(
+        data, genes=genes, layer=layer, source=source, split_by=split_by, val=val, test=0.0, seed=seed
+    )
+
+
+def _card(corpus: Corpus, settings: Config, result: dict[str, Any], *, started: float) -> dict[str, Any]:
+    last = result["history"][result["best_epoch"] - 1]
+    return {
+        "data": {
+            "cells": {split: corpus.n_cells(split) for split in ("train", "val", "test")},
+            "sources": list(corpus.sources),
+            "corpus": corpus.fingerprint,
+        },
+        "training": {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
+            "seconds": round(result["seconds"], 1),
+            "epochs": len(result["history"]),
+            "best_epoch": result["best_epoch"],
+            "batch_size": result["batch_size"],
+            "precision": result["precision"],
+            "seed": settings.training.seed,
+        },
+        "metrics": {name: value for name, value in last.items() if name.endswith(("loss", "hidden"))},
+        "licence": "that of the cells it was trained on; not set",
+        "limits": "Research use. Embeddings are only as good as the match between the new cells and the corpus.",
+        "versions": versions(),
+    }

@@ -1,0 +1,277 @@
+"""The files of a model folder: written at once, read without executing anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scssl.errors import FormatError, SettingsError
+from scssl.genes import GenePanel
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT, FORMAT_VERSION = "scssl-model", 1
+WEIGHTS, CONFIG, GENES, CARD = "model.safetensors", "config.json", "genes.tsv", "README.md"
+MAX_CONFIG_BYTES = 64 * 2**20
+_REQUIRED = {"config": dict, "n_genes": int, "sources": list, "panel": dict, "card": dict}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide a model's numbers."""
+    packages = ("scssl", "torch", "lightning", "numpy", "anndata")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def write(
+    path: Path, *, manifest: dict[str, Any], weights: dict[str, Tensor], panel: GenePanel, overwrite: bool
+) -> None:
+    """Write the four files into a folder; the config comes last, so that a folder with it is complete.
+
+    Raises
+    ------
+    SettingsError
+        If `path` holds a model already and `overwrite` is not set, or is a file.
+    """
+    from safetensors.torch import save_file
+
+    if path.is_file() or ((path / CONFIG).exists() and not overwrite):
+        message = f"{path} exists already; choose another folder, or overwrite it"
+        raise SettingsError(message)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / CONFIG).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=path, prefix=".saving-") as scratch:
+        folder = Path(scratch)
+        save_file(weights, folder / WEIGHTS)
+        panel.save(folder / GENES)
+        (folder / CARD).write_text(_card_text(manifest), encoding="utf-8")
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "scssl_version": version("scssl")}
+        (folder / CONFIG).write_text(json.dumps({**head, **manifest}, indent=2), encoding="utf-8")
+        for name in (WEIGHTS, GENES, CARD, CONFIG):
+            os.replace(folder / name, path / name)  # noqa: PTH105
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], GenePanel]:
+    """Read and check the files of a model folder.
+
+    Returns
+    -------
+    tuple
+        What config.json says, the weights by name, the gene panel.
+
+    Raises
+    ------
+    FormatError
+        If anything is missing, malformed, of a later version, or does not fit together.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_dir():
+        message = f"{path}: there is no such model folder"
+        raise FormatError(message)
+    if not (path / CONFIG).is_file():
+        unfinished = (path / RunFolder.SETTINGS).is_file()
+        why = "its training has not finished; go on with --resume" if unfinished else f"it has no {CONFIG}"
+        message = f"{path} is not a model: {why}"
+        raise FormatError(message)
+    manifest = _read_manifest(path / CONFIG)
+    panel = GenePanel.from_file(path / GENES) if (path / GENES).is_file() else None
+    if panel is None or len(panel) != manifest["n_genes"] or panel.fingerprint != manifest["panel"].get("fingerprint"):
+        message = f"{path / GENES} is not the list of {manifest['n_genes']:,} genes that the model was saved with"
+        raise FormatError(message)
+    try:
+        weights = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        message = f"{path / WEIGHTS} cannot be read, it is missing, truncated or altered: {error}"
+        raise FormatError(message) from error
+    return manifest, weights, panel
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > MAX_CONFIG_BYTES:
+        message = f"{file} is larger than any model's settings ({file.stat().st_size:,} bytes)"
+        raise FormatError(message)
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        message = f"{file} is not JSON: {error}"
+        raise FormatError(message) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        message = f"{file} does not describe a scssl model"
+        raise FormatError(message)
+    number = manifest.get("format_version")
+    if not isinstance(number, int) or number > FORMAT_VERSION:
+        message = f"{file} has format version {number!r}, this scssl reads {FORMAT_VERSION}; run: pip install -U scssl"
+        raise FormatError(message)
+    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
+    if wrong:
+        message = f"{file} is incomplete: {', '.join(wrong)} missing or malformed"
+        raise FormatError(message)
+    return manifest
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], *, path: Path) -> None:
+    """Copy weights into a module of the same shapes.
+
+    Raises
+    ------
+    FormatError
+        If a name or shape differs.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != found:
+        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        message = f"{path / WEIGHTS} does not fit {path / CONFIG}: {', '.join(differing[:3])} differ"
+        raise FormatError(message)
+    module.load_state_dict(weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """A folder in which a model is being trained: its settings and checkpoints, before the model itself is there."""
+
+    SETTINGS = "settings.json"
+
+    path: Path | None
+    resume: bool = False
+
+    @classmethod
+    def open(cls, path: Path | str | None, *, overwrite: bool, resume: bool) -> RunFolder:
+        """Check that a run can be made or resumed at `path`, before any work starts; nothing is changed.
+
+        Raises
+        ------
+        SettingsError
+            If something is there already, or, to resume, nothing is.
+        """
+        if path is None:
+            if resume:
+                message = "to resume, give the folder of the interrupted run (out=, --out)"
+                raise SettingsError(message)
+            return cls(path=None)
+        folder = Path(path)
+        if resume and overwrite:
+            message = "give either resume or overwrite, not both"
+            raise SettingsError(message)
+        if resume and not (folder / cls.SETTINGS).is_file():
+            message = f"{folder} holds no interrupted run to resume (no {cls.SETTINGS})"
+            raise SettingsError(message)
+        if not resume and not overwrite and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+            resumable = (folder / cls.SETTINGS).is_file() and not (folder / CONFIG).is_file()
+            fix = (
+                "go on with --resume, or start over with --overwrite"
+                if resumable
+                else "choose another folder, or add --overwrite"
+            )
+            message = f"{folder} exists already; {fix}"
+            raise SettingsError(message)
+        if overwrite and folder.is_dir() and any(folder.iterdir()) and not cls._is_ours(folder):
+            message = f"{folder} holds other things than a model, and will not be overwritten; choose another folder"
+            raise SettingsError(message)
+        return cls(path=folder, resume=resume)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the run that is there."""
+        return dict(self._read()["config"])
+
+    def _read(self) -> dict[str, Any]:
+        file = Path(self.path or "") / self.SETTINGS
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if not {"config", "corpus"} <= content.keys():
+                raise ValueError
+        except (ValueError, AttributeError) as error:
+            message = f"{file} is not the settings file of a run; start again with --overwrite"
+            raise FormatError(message) from error
+        return dict(content)
+
+    @classmethod
+    def _is_ours(cls, folder: Path) -> bool:
+        return any((folder / name).is_file() for name in (cls.SETTINGS, CONFIG))
+
+    def begin(self, config: dict[str, Any], *, corpus_id: str) -> Path:
+        """Make the folder (emptied if there was a run), note the settings in it, and return its path.
+
+        Raises
+        ------
+        SettingsError
+            If the run to resume was on another corpus.
+        """
+        folder = Path(self.path or "")
+        if self.resume:
+            if self._read()["corpus"] != corpus_id:
+                message = f"the run at {folder} was on another corpus; give that one, or start again with --overwrite"
+                raise SettingsError(message)
+            return folder
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        content = json.dumps({"config": config, "corpus": corpus_id}, indent=2)
+        (folder / self.SETTINGS).write_text(content, encoding="utf-8")
+        return folder
+
+
+_CARD_TEMPLATE = """# scssl model
+
+A self-supervised encoder of single cells: raw counts of {n_genes:,} genes ({panel}) in, {n_latent} numbers out.
+
+```python
+import scssl
+
+model = scssl.load("path/to/this/folder")
+adata.obsm["X_scssl"] = model.embed(adata)  # raw counts in adata.X
+```
+
+## Data
+
+{cells} cells from {n_sources} sources: {sources}.
+
+## Training
+
+Pretext task `{pretext}`, preset `{preset}`, {epochs} epochs (weights of epoch {best_epoch}), seed {seed}.
+
+{metrics}
+
+## Licence
+
+{licence}
+
+## Limits
+
+{limits}
+
+Made with {versions}. Everything else is in `config.json`.
+"""
+
+
+def _card_text(manifest: dict[str, Any]) -> str:
+    card, config = manifest["card"], manifest["config"]
+    data, training = card.get("data", {}), card.get("training", {})
+    sources = manifest["sources"]
+    listed = ", ".join(sources[:20]) + (f" and {len(sources) - 20} more" if len(sources) > 20 else "")
+    return _CARD_TEMPLATE.format(
+        n_genes=manifest["n_genes"],
+        panel=manifest["panel"]["name"],
+        n_latent=config["architecture"]["n_latent"],
+        cells=f"{sum(data.get('cells', {}).values()):,}",
+        n_sources=len(sources),
+        sources=listed,
+        pretext=config["pretext"],
+        preset=config["preset"],
+        epochs=training.get("epochs", "unknown"),
+        best_epoch=training.get("best_epoch", "unknown"),
+        seed=config["training"]["seed"],
+        metrics="\n".join(f"- {name}: {value:.4f}" for name, value in card.get("metrics", {}).items()),
+        licence=card.get("licence", "not stated"),
+        limits=card.get("limits", "not stated"),
+        versions=", ".join(f"{name} {number}" for name, number in card.get("versions", {}).items()),
+    )

@@ -1,0 +1,28 @@
+"""The shape of the network, as plain settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Encoder and decoder. The defaults are the paper's network (`richter2024`), with a linear output."""
+
+    hidden: tuple[int, ...] = (512, 512, 256, 256)
+    """Widths of the encoder's hidden layers, from the genes inwards; the decoder mirrors them."""
+    n_latent: int = 64
+    """Width of the code, the embedding that is used downstream."""
+    activation: Literal["selu", "gelu", "relu"] = "selu"
+    """Non-linearity after every hidden layer. The code itself is linear."""
+    norm: Literal["none", "layer", "batch"] = "none"
+    """Normalisation before every activation."""
+    dropout: float = 0.1
+    """Share of the hidden units dropped while training."""
+    output: Literal["linear", "softplus"] = "linear"
+    """What the decoder ends in. A sigmoid cannot reach log1p values above 1, so it is not offered."""
+    source_decoder: bool = True
+    """Tell the decoder the source of a cell, so that the code need not carry the batch. The encoder is never told."""
+    source_dropout: float = 0.1
+    """Share of the cells whose source is withheld from the decoder in training, so that it works for a new source."""

@@ -1,0 +1,95 @@
+"""From sparse counts to what the encoder reads: densify, normalise, mark hidden and unmeasured genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scssl.corpus.batch import CellBatch
+
+
+def log_normalise(batch: CellBatch, *, target_sum: float = 1e4) -> Tensor:
+    r"""Return dense log1p values, normalised to a common total per cell.
+
+    .. math:: x_{cg} = \log(1 + T f_c n_{cg} / s_c)
+
+    with counts :math:`n`, target sum :math:`T`, size factor :math:`s_c` (total over the measured panel genes) and
+    :math:`f_c` the share of a typical cell's counts that the measured genes carry. Without :math:`f_c` the values of a
+    small targeted panel would be inflated, because its few genes would add up to :math:`T` on their own.
+
+    Parameters
+    ----------
+    batch
+        Cells to normalise.
+    target_sum
+        Total to which each cell is scaled, counts.
+
+    Returns
+    -------
+    Tensor
+        (n_cells, n_genes) float32, log1p CP10k at the default target. A cell without counts is all zeros.
+    """
+    rows = batch.rows()
+    scale = target_sum * batch.measured_share[batch.measured_row] / batch.size_factor.clamp(min=1.0)
+    values = torch.log1p(batch.values * scale[rows])
+    dense = values.new_zeros(batch.n_cells, batch.n_genes)
+    dense.view(-1)[rows.mul_(batch.n_genes).add_(batch.indices)] = values
+    return dense
+
+
+def dense_counts(batch: CellBatch) -> Tensor:
+    """Return the raw counts as a dense tensor, (n_cells, n_genes) float32."""
+    dense = torch.zeros(batch.n_cells, batch.n_genes, device=batch.values.device)
+    dense.view(-1)[batch.rows().mul_(batch.n_genes).add_(batch.indices)] = batch.values.float()
+    return dense
+
+
+def unmeasured_genes(batch: CellBatch) -> Tensor | None:
+    """Return which genes were not measured, (n_cells, n_genes) bool, or None if all were."""
+    if bool(batch.measured.all()):
+        return None
+    return ~batch.measured[batch.measured_row]
+
+
+class GeneStates(nn.Module):
+    """Write "hidden" and "not measured" into the input, apart from "zero", as one learned value per gene and state.
+
+    The values stand where the expression would be, so the first layer stays one matrix product.
+
+    Parameters
+    ----------
+    n_genes
+        Genes in the panel.
+    """
+
+    def __init__(self, n_genes: int) -> None:
+        super().__init__()
+        # Below zero, where no expression value can be: distinguishable from the first step on.
+        self.hidden = nn.Parameter(torch.full((n_genes,), -0.5))
+        self.unmeasured = nn.Parameter(torch.full((n_genes,), -0.25))
+
+    def forward(self, x: Tensor, *, hidden: Tensor | None = None, unmeasured: Tensor | None = None) -> Tensor:
+        """Replace the values of hidden and unmeasured genes.
+
+        Parameters
+        ----------
+        x
+            (n_cells, n_genes) log1p values.
+        hidden, unmeasured
+            (n_cells, n_genes) bool; a gene that is both counts as unmeasured.
+
+        Returns
+        -------
+        Tensor
+            (n_cells, n_genes); holds nothing of the hidden genes' values.
+        """
+        if hidden is not None:
+            x = torch.where(hidden, self.hidden, x)
+        if unmeasured is not None:
+            x = torch.where(unmeasured, self.unmeasured, x)
+        return x

@@ -1,0 +1,99 @@
+"""What a pretext task is, and the registry of those that exist."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from torch import nn
+
+from scssl.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scssl.corpus.batch import CellBatch
+    from scssl.nn import Architecture, Encoder
+
+
+class Draw(NamedTuple):
+    """Key of all that is random about a cell (masks, views): same key and cell, same draw, whatever the batch."""
+
+    seed: int
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretextRecord:
+    """What `scssl pretexts` says of a task."""
+
+    name: str
+    summary: str
+    doi: str
+    needs: str = ""
+    """What it asks for beyond counts (two views, gene programmes, ...)."""
+    settings: type
+    """Frozen dataclass of its settings, all with defaults."""
+    hides_genes: bool
+    """Whether it hides genes from the encoder (decides which invariants are tested)."""
+
+
+class PretextTask(nn.Module, ABC):
+    """A task that needs no labels: batches in, losses out.
+
+    A subclass is registered with `register`, builds what it needs besides the encoder (a decoder, a projector) in its
+    constructor, and returns its losses. Nothing else needs to know of it.
+
+    Parameters
+    ----------
+    encoder
+        Encoder to train.
+    architecture
+        Shape of the encoder, for what mirrors it.
+    n_sources
+        Sources in the corpus.
+    settings
+        Instance of the record's settings class.
+    """
+
+    record: ClassVar[PretextRecord]
+
+    def __init__(self, encoder: Encoder, *, architecture: Architecture, n_sources: int, settings: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.architecture = architecture
+        self.n_sources = n_sources
+        self.settings = settings
+
+    @abstractmethod
+    def losses(self, batch: CellBatch, *, draw: Draw) -> dict[str, Tensor]:
+        """Return the loss to minimise under ``"loss"``, and parts or diagnostics (scalars) beside it."""
+
+
+_TASKS: dict[str, type[PretextTask]] = {}
+
+
+def register(task: type[PretextTask]) -> type[PretextTask]:
+    """Add a task to the registry (class decorator)."""
+    _TASKS[task.record.name] = task
+    return task
+
+
+def get_task(name: str) -> type[PretextTask]:
+    """Return a task by name.
+
+    Raises
+    ------
+    SettingsError
+        If there is none of this name; the message lists those that exist.
+    """
+    if name not in _TASKS:
+        message = f"pretext {name!r} does not exist; choose one of: {', '.join(sorted(_TASKS))}"
+        raise SettingsError(message)
+    return _TASKS[name]
+
+
+def list_tasks() -> list[PretextRecord]:
+    """Return the records of all tasks, by name."""
+    return [_TASKS[name].record for name in sorted(_TASKS)]

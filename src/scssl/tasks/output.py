@@ -1,0 +1,157 @@
+"""Results of a task, written beside the cells: into an AnnData, or into a copy of the input file in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scssl import keys
+from scssl.corpus.sources import open_source, plain_strings
+from scssl.errors import SettingsError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What a task learned about some cells, under the names it will have in the AnnData."""
+
+    task: str
+    """Name of the task: its settings go to ``uns["scssl"][task]``."""
+    settings: dict[str, Any]
+    """Settings, versions and provenance: plain values."""
+    obs: dict[str, pd.Series | np.ndarray | pd.Categorical] = field(default_factory=dict)
+    """Per-cell columns, each (n_cells,)."""
+    obsm: dict[str, np.ndarray] = field(default_factory=dict)
+    """Per-cell arrays, each (n_cells, n)."""
+
+    def into(self, adata: AnnData) -> None:
+        """Write into an AnnData in memory; columns of the same name are replaced."""
+        for name, column in self.obs.items():
+            adata.obs[name] = _of_index(column, adata.obs.index)
+        for name, array in self.obsm.items():
+            adata.obsm[name] = array
+        adata.uns[keys.SETTINGS] = {**adata.uns.get(keys.SETTINGS, {}), self.task: self.settings}
+
+
+def prepare_output(out: Path, *, file: Path, overwrite: bool) -> Path:
+    """Check, before any work, that results can be written to `out`.
+
+    Parameters
+    ----------
+    out
+        File to write; must end in .h5ad.
+    file
+        The input, which is never changed.
+    overwrite
+        Allow `out` to exist.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    SettingsError
+        If `out` is no .h5ad, is the input itself, exists, or cannot be written.
+    """
+    problem = None
+    if out.suffix != ".h5ad":
+        problem = "results are written as .h5ad; give a name that ends so"
+    elif out.exists() and file.exists() and out.samefile(file):
+        problem = "this is the input, which is never changed; give another name"
+    elif out.is_dir():
+        problem = "this is a folder; give the name of a file"
+    elif out.exists() and not overwrite:
+        problem = "exists already; choose another name, or add --overwrite"
+    else:
+        # The nearest folder that exists decides whether the missing ones below it can be made.
+        folder = next(parent for parent in out.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            problem = f"cannot be written: {folder} is not a folder that you may write to"
+    if problem:
+        message = f"{out}: {problem}"
+        raise SettingsError(message)
+    return out
+
+
+def write_results(file: Path, out: Path, results: Results) -> None:
+    """Write the input plus the results to `out`, which appears only when complete.
+
+    An .h5ad is copied byte for byte and the results are added to the copy, so memory does not grow with the matrix;
+    other formats are read whole.
+
+    Parameters
+    ----------
+    file
+        Input: .h5ad, .zarr, .h5mu, 10x .h5 or 10x mtx folder.
+    out
+        .h5ad to write, checked by `prepare_output`.
+    results
+        What to add.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=".h5ad")
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        if file.suffix == ".h5ad":
+            shutil.copyfile(file, scratch)
+            _add_to_h5ad(scratch, results)
+        else:
+            adata = _read_whole(file)
+            results.into(adata)
+            adata.write_h5ad(scratch)
+        # mkstemp makes files that only their owner reads; give the result the usual permissions.
+        umask = os.umask(0)
+        os.umask(umask)
+        scratch.chmod(0o666 & ~umask)
+        scratch.replace(out)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _add_to_h5ad(path: Path, results: Results) -> None:
+    import h5py
+    from anndata.io import read_elem, write_elem
+
+    with h5py.File(path, "r+") as store:
+        if isinstance(store["obs"], h5py.Dataset):
+            # Written by anndata < 0.7, as one table: rewritten in today's form to take columns.
+            write_elem(store, "obs", plain_strings(read_elem(store["obs"])))
+        obs = store["obs"]
+        order = [name for name in obs.attrs["column-order"] if name not in results.obs]
+        for name, column in results.obs.items():
+            write_elem(obs, name, column.array if isinstance(column, pd.Series) else column)
+        obs.attrs["column-order"] = np.array([*order, *results.obs], dtype=h5py.string_dtype())
+        for name, array in results.obsm.items():
+            write_elem(_mapping(store, "obsm"), name, array)
+        write_elem(_mapping(_mapping(store, "uns"), keys.SETTINGS), results.task, results.settings)
+
+
+def _mapping(parent: Any, name: str) -> Any:
+    if name not in parent:
+        parent.create_group(name).attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+    return parent[name]
+
+
+def _read_whole(file: Path) -> AnnData:
+    from anndata import AnnData, read_zarr
+
+    if file.suffix == ".zarr":
+        return read_zarr(file)
+    with open_source(file) as source:
+        return AnnData(source.rows(0, source.n_cells), obs=source.obs, var=source.var)
+
+
+def _of_index(column: Any, index: pd.Index) -> pd.Series:
+    return pd.Series(column.array if isinstance(column, pd.Series) else column, index=index)

@@ -1,0 +1,37 @@
+"""Training: settings, presets, and the one Lightning module and Trainer set-up. Settings load without Lightning."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from scssl.training.config import Config, Optimiser, Training, from_dict, merge, override, with_training
+from scssl.training.presets import Preset, get_preset, list_presets
+
+if TYPE_CHECKING:
+    from scssl.training.fit import FitResult, fit, resolve_device
+
+__all__ = [
+    "Config",
+    "FitResult",
+    "Optimiser",
+    "Preset",
+    "Training",
+    "fit",
+    "from_dict",
+    "get_preset",
+    "list_presets",
+    "merge",
+    "override",
+    "resolve_device",
+    "with_training",
+]
+
+_HEAVY = {"FitResult", "fit", "resolve_device"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HEAVY:
+        return getattr(import_module("scssl.training.fit"), name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

@@ -1,0 +1,235 @@
+"""Run a pretext task over a corpus: Trainer set-up, estimate beforehand, checkpoints, resume, early stopping."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from scssl.errors import ScsslError, SettingsError
+from scssl.log import logger
+from scssl.training.callbacks import History, Progress, duration
+from scssl.training.module import PretrainModule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scssl.corpus import Corpus
+    from scssl.pretext import PretextTask
+    from scssl.training.config import Config
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a training run leaves behind, apart from the trained task."""
+
+    history: list[dict[str, float]]
+    """One row per epoch."""
+    best_epoch: int
+    """Epoch whose weights the task now holds, counted from 1."""
+    seconds: float
+    """Wall time of the run."""
+    batch_size: int
+    """Cells per step that were used."""
+    precision: str
+    """``"fp32"`` or ``"bf16"``."""
+
+
+def resolve_device(device: Device) -> torch.device:
+    """Return the torch device for a name; `auto` takes CUDA, then Apple's mps, then the CPU.
+
+    Raises
+    ------
+    SettingsError
+        If the device is not on this machine.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available.get(device, False):
+        there = ", ".join(name for name, ok in available.items() if ok)
+        message = f"device {device!r} is not available here; this machine has: {there}"
+        raise SettingsError(message)
+    return torch.device(device)
+
+
+def resolve_precision(precision: str, device: torch.device) -> Literal["fp32", "bf16"]:
+    """Return the arithmetic to use: bf16 where the hardware has fast matrix products for it."""
+    if precision != "auto":
+        return "bf16" if precision == "bf16" else "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return "bf16" if device.type == "cpu" and amx() else "fp32"
+
+
+def steps_batch_size(n_cells: int, config: Config) -> int:
+    """Return the batch size: the asked one, or less where an epoch would have too few steps."""
+    return min(config.training.batch_size, max(16, n_cells // config.training.min_steps), n_cells)
+
+
+def fit(
+    task: PretextTask,
+    corpus: Corpus,
+    config: Config,
+    *,
+    directory: Path,
+    device: Device = "auto",
+    resume: bool = False,
+) -> FitResult:
+    """Train a pretext task on a corpus; the task then holds the weights of the best epoch.
+
+    Best is the lowest validation loss, or the last epoch where there are no validation cells.
+
+    Parameters
+    ----------
+    task
+        Task to train, in place.
+    corpus
+        Cells; its `train` split is learned from, its `val` split watched.
+    config
+        Settings.
+    directory
+        Where `checkpoints/`, `logs/` and `history.csv` go.
+    device
+        Where to compute.
+    resume
+        Go on from the last finished epoch in `directory`.
+
+    Raises
+    ------
+    ScsslError
+        If there is nothing to train on, or the loss stops being a number.
+    KeyboardInterrupt
+        If interrupted; the last finished epoch is on disk.
+    """
+    import lightning.pytorch as lightning
+    from lightning.pytorch import callbacks as cb
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+    settings = config.training
+    n_train, n_val = corpus.n_cells("train"), corpus.n_cells("val")
+    if n_train < 2:
+        message = f"the corpus has {n_train} training cells; pre-training needs at least 2 (and thousands to be of use)"
+        raise ScsslError(message)
+    batch_size = steps_batch_size(n_train, config)
+    if batch_size < settings.batch_size:
+        logger.info("batches of %d cells instead of %d, for enough steps per epoch", batch_size, settings.batch_size)
+    target = resolve_device(device)
+    precision = resolve_precision(settings.precision, target)
+    train = corpus.loader(split="train", batch_size=batch_size, seed=settings.seed, drop_last=n_train > batch_size)
+    val = corpus.loader(split="val", batch_size=batch_size, shuffle=False) if n_val else None
+
+    last = directory / "checkpoints" / "last.ckpt"
+    if resume and not last.is_file():
+        message = f"{directory} has no finished epoch to go on from; start again without --resume"
+        raise SettingsError(message)
+    history = History(directory / "history.csv")
+    loggers: list[Any] = [CSVLogger(directory, name="logs", version="csv")]
+    if importlib.util.find_spec("tensorboard"):
+        loggers.append(TensorBoardLogger(directory, name="logs", version="tensorboard"))
+    checkpoint = cb.ModelCheckpoint(
+        directory / "checkpoints",
+        filename="best",
+        monitor="val_loss" if val else None,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[cb.Callback] = [history, Progress(n_train, history), checkpoint]
+    if settings.patience and val:
+        callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
+
+    # The weights were drawn before; all else random is seeded per epoch, and the caller's state comes back.
+    with torch.random.fork_rng():
+        if not resume:
+            _estimate(task, train, target, precision=precision, epochs=settings.epochs, n_cells=n_train)
+        trainer = lightning.Trainer(
+            accelerator={"cuda": "gpu"}.get(target.type, target.type),
+            devices=1,
+            max_epochs=settings.epochs,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            gradient_clip_val=config.optimiser.gradient_clip or None,
+            logger=loggers,
+            callbacks=callbacks,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+        module = PretrainModule(task, config, steps_per_epoch=len(train))
+        started = time.monotonic()
+        try:
+            trainer.fit(module, train, val, ckpt_path=str(last) if resume else None, weights_only=True)
+        except SystemExit as stopped:
+            # Lightning answers Ctrl-C by ignoring further ones and leaving the process; here the caller decides.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from stopped
+        seconds = time.monotonic() - started
+
+    final = history.rows[-1]["train_loss"] if history.rows else math.nan
+    if math.isnan(final):
+        message = (
+            f"the training loss is {final}: lower optimiser.learning_rate (it is {config.optimiser.learning_rate})"
+        )
+        raise ScsslError(message)
+    best_epoch = _take_best(task, checkpoint.best_model_path or str(last))
+    logger.info("trained for %s; using the weights of epoch %d", duration(seconds), best_epoch)
+    return FitResult(
+        history=history.rows, best_epoch=best_epoch, seconds=seconds, batch_size=batch_size, precision=precision
+    )
+
+
+def _take_best(task: PretextTask, path: str) -> int:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    prefix = "task."
+    weights = {
+        name.removeprefix(prefix): value for name, value in state["state_dict"].items() if name.startswith(prefix)
+    }
+    task.to("cpu").load_state_dict(weights)
+    task.eval()
+    return int(state["epoch"]) + 1
+
+
+def _estimate(
+    task: PretextTask, loader: Any, device: torch.device, *, precision: str, epochs: int, n_cells: int
+) -> None:
+    # A few steps, timed and thrown away. The weights do not change: no optimiser step is taken.
+    from scssl.pretext import Draw
+
+    task = task.to(device).train()
+    seconds = []
+    for number, batch in enumerate(loader):
+        started = time.monotonic()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            loss = task.losses(batch.to(device), draw=Draw(0, 0))["loss"]
+        loss.backward()
+        loss.item()  # waits for the device
+        seconds.append(time.monotonic() - started)
+        task.zero_grad(set_to_none=True)
+        if number + 1 == TIMED_STEPS:
+            break
+    n_parameters = sum(p.numel() for p in task.parameters())
+    # Weights, gradient and two moments in fp32; activations: about six dense arrays of the batch over the genes.
+    memory = 16 * n_parameters + 6 * 4 * batch.n_cells * batch.n_genes
+    logger.info(
+        "training on %s: %s cells, %s parameters, %s; about %s per epoch, %s in all, %.1f GB of memory",
+        device.type,
+        f"{n_cells:,}",
+        f"{n_parameters:,}",
+        precision,
+        duration(min(seconds) * len(loader)),
+        duration(min(seconds) * len(loader) * epochs),
+        memory / 1e9 + 0.5,
+    )

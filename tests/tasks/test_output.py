@@ -1,0 +1,122 @@
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from scssl.errors import SettingsError
+from scssl.tasks.output import Results, prepare_output, write_results
+
+
+@pytest.fixture
+def adata():
+    rng = np.random.default_rng(0)
+    X = sp.csr_matrix(rng.poisson(1, (6, 4)).astype(np.float32))
+    obs = pd.DataFrame({"old": pd.Categorical(list("abcabc"))}, index=[f"c{i}" for i in range(6)])
+    adata = ad.AnnData(X, obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(4)]))
+    adata.raw = adata.copy()
+    adata.uns["kept"] = {"a": 1}
+    adata.obsm["X_pca"] = rng.random((6, 2))
+    return adata
+
+
+RESULTS = Results(
+    task="embed",
+    settings={"model": "m", "k": 5},
+    obs={"scssl_label": pd.Categorical(list("xyxyxy")), "scssl_confidence": np.arange(6, dtype=np.float32)},
+    obsm={"X_scssl": np.ones((6, 3), dtype=np.float32)},
+)
+
+
+def _check(out, adata):
+    assert list(out.obs_names) == list(adata.obs_names)
+    assert (out.X != adata.X).nnz == 0
+    assert list(out.obs["scssl_label"]) == list("xyxyxy")
+    assert out.obs["scssl_label"].dtype == "category"
+    np.testing.assert_array_equal(out.obs["scssl_confidence"], np.arange(6, dtype=np.float32))
+    assert out.obsm["X_scssl"].shape == (6, 3)
+    assert out.uns["scssl"]["embed"]["k"] == 5
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_the_output_is_the_input_plus_the_results(adata, tmp_path, suffix):
+    file, out = tmp_path / f"in{suffix}", tmp_path / "new folder" / "out.h5ad"
+    with ad.settings.override(zarr_write_format=3):
+        (adata.write_h5ad if suffix == ".h5ad" else adata.write_zarr)(file)
+    before = file.read_bytes() if file.is_file() else None
+    write_results(file, out, RESULTS)
+    found = ad.read_h5ad(out)
+    _check(found, adata)
+    assert list(found.obs["old"]) == list("abcabc")
+    assert found.uns["kept"]["a"] == 1
+    assert "X_pca" in found.obsm
+    assert found.raw is not None
+    assert before is None or file.read_bytes() == before
+    assert [p.name for p in out.parent.iterdir()] == ["out.h5ad"]
+
+
+def test_results_of_two_tasks_live_side_by_side_and_again_replaces(adata, tmp_path):
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    write_results(tmp_path / "a.h5ad", tmp_path / "b.h5ad", RESULTS)
+    other = Results(task="annotate", settings={"k": 7}, obs={"scssl_confidence": np.zeros(6, dtype=np.float32)})
+    write_results(tmp_path / "b.h5ad", tmp_path / "c.h5ad", other)
+    found = ad.read_h5ad(tmp_path / "c.h5ad")
+    assert set(found.uns["scssl"]) == {"embed", "annotate"}
+    assert (found.obs["scssl_confidence"] == 0).all()
+    assert list(found.obs.columns).count("scssl_confidence") == 1
+
+
+def test_an_output_in_memory_has_the_same_names(adata):
+    RESULTS.into(adata)
+    _check(adata, adata)
+
+
+def test_a_file_without_obsm_and_uns_gets_them(adata, tmp_path):
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as store:
+        del store["obsm"], store["uns"]
+    write_results(tmp_path / "a.h5ad", tmp_path / "b.h5ad", RESULTS)
+    _check(ad.read_h5ad(tmp_path / "b.h5ad"), adata)
+
+
+def test_nullable_strings_of_newer_anndata_are_kept(adata, tmp_path):
+    # anndata 0.13 with pandas 3 writes string indices so; 0.12 reads them but cannot write them.
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    names = pd.array(list(adata.obs_names), dtype="string")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as store, ad.settings.override(allow_write_nullable_strings=True):
+        del store["obs/_index"]
+        ad.io.write_elem(store, "obs/_index", names)
+        assert store["obs/_index"].attrs["encoding-type"] == "nullable-string-array"
+    write_results(tmp_path / "a.h5ad", tmp_path / "b.h5ad", RESULTS)
+    found = ad.read_h5ad(tmp_path / "b.h5ad")
+    assert list(found.obs_names) == list(adata.obs_names)
+    assert list(found.obs["scssl_label"]) == list("xyxyxy")
+
+
+def test_failing_leaves_nothing_behind(adata, tmp_path):
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    bad = Results(task="embed", settings={"x": object()})
+    with pytest.raises(Exception):  # noqa: B017
+        write_results(tmp_path / "a.h5ad", tmp_path / "b.h5ad", bad)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
+
+
+def test_unusable_outputs_are_refused_before_work(adata, tmp_path):
+    file = tmp_path / "a.h5ad"
+    adata.write_h5ad(file)
+    existing = tmp_path / "there.h5ad"
+    existing.touch()
+    (tmp_path / "folder.h5ad").mkdir()
+    for out, message in [
+        (tmp_path / "out.csv", r"\.h5ad"),
+        (file, "this is the input"),
+        (existing, "--overwrite"),
+        (tmp_path / "folder.h5ad", "this is a folder"),
+        (file / "x.h5ad", "not a folder"),
+    ]:
+        with pytest.raises(SettingsError, match=message):
+            prepare_output(out, file=file, overwrite=False)
+    assert prepare_output(existing, file=file, overwrite=True) == existing
+    with pytest.raises(SettingsError, match="this is the input"):
+        prepare_output(file, file=file, overwrite=True)

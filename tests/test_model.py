@@ -1,0 +1,218 @@
+import json
+import shutil
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+import scssl
+from scssl.errors import DataError, FormatError, ScsslError, SettingsError
+from scssl.training import Config, Training
+
+
+@pytest.fixture(scope="module")
+def adata():
+    return scssl.datasets.simulate_atlas(500, 300, seed=2)
+
+
+@pytest.fixture(scope="module")
+def folder(adata, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models") / "model"
+    scssl.pretrain(adata, preset="small", max_epochs=2, out=out, device="cpu")
+    return out
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def test_a_saved_model_embeds_the_same(adata, folder, tmp_path):
+    model = scssl.load(folder)
+    embedding = model.embed(adata)
+    assert embedding.dtype == np.float32
+    assert embedding.shape == (500, 32)
+    model.save(tmp_path / "again")
+    np.testing.assert_array_equal(scssl.load(tmp_path / "again").embed(adata), embedding)
+
+
+def test_the_folder_holds_what_it_should(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "genes.tsv", "README.md", "history.csv"} <= names
+    card = (folder / "README.md").read_text()
+    assert "450 cells" in card or "500 cells" in card
+    config = json.loads((folder / "config.json").read_text())
+    assert config["format_version"] == 1
+    assert config["preprocessing"] == {"input": "raw counts", "transform": "log1p", "target_sum": 10000.0}
+
+
+def test_embedding_does_not_depend_on_batches_or_input_form(adata, folder, tmp_path):
+    model = scssl.load(folder)
+    expected = model.embed(adata)
+    np.testing.assert_allclose(model.embed(adata, batch_size=7), expected, atol=1e-5)
+    dense = adata.copy()
+    dense.X = adata.X.toarray().astype(np.float32)
+    np.testing.assert_allclose(model.embed(dense), expected, atol=1e-5)
+    shuffled = adata[:, np.random.default_rng(0).permutation(adata.n_vars)]
+    np.testing.assert_allclose(model.embed(shuffled.copy()), expected, atol=1e-5)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    np.testing.assert_allclose(model.embed(tmp_path / "a.h5ad", batch_size=100), expected, atol=1e-5)
+
+
+def test_embedding_equals_a_pass_written_out(adata, folder):
+    model = scssl.load(folder)
+    encoder, panel = model.encoder, list(model.panel.ids)
+    share = encoder.gene_share.numpy()
+    measured = np.isin(panel, adata.var_names)
+    x = np.tile(encoder.states.unmeasured.detach().numpy(), (3, 1))
+    for c in range(3):
+        counts = dict(zip(adata.var_names, adata.X[c].toarray().ravel(), strict=True))
+        total = sum(float(v) for v in counts.values())
+        for g, gene in enumerate(panel):
+            if measured[g]:
+                x[c, g] = np.log1p(1e4 * share[measured].sum() * float(counts[gene]) / total)
+    with torch.no_grad():
+        hidden = torch.nn.functional.selu(
+            torch.tensor(x, dtype=torch.float32) @ encoder.layers[0].weight.T + encoder.layers[0].bias
+        )
+        code = hidden @ encoder.code.weight.T + encoder.code.bias
+    np.testing.assert_allclose(model.embed(adata[:3].copy()), code.numpy(), atol=1e-4)
+
+
+def test_embedding_leaves_the_input_alone(adata, folder):
+    before = adata.copy()
+    scssl.load(folder).embed(adata)
+    assert (before.X != adata.X).nnz == 0
+    assert list(adata.obsm) == list(before.obsm)
+
+
+def test_embed_corpus_follows_the_corpus_order(adata, folder):
+    model = scssl.load(folder)
+    corpus = scssl.Corpus.from_anndata(adata, genes="human", split_by="donor")
+    embedding = model.embed_corpus(corpus, split="train")
+    names = corpus.obs("train").index
+    positions = [list(adata.obs_names).index(str(name).split("/")[-1]) for name in names[:5]]
+    np.testing.assert_allclose(embedding[:5], model.embed(adata[positions].copy()), atol=1e-4)
+    other = scssl.Corpus.from_anndata(adata, genes="union", split_by="donor")
+    with pytest.raises(SettingsError, match="--genes MODEL_DIR"):
+        model.embed_corpus(other, split="train")
+
+
+def test_log_values_are_refused(adata, folder):
+    logged = adata.copy()
+    logged.X = logged.X.astype(np.float32)
+    logged.X.data = np.log1p(logged.X.data)
+    with pytest.raises(DataError, match="log"):
+        scssl.load(folder).embed(logged)
+
+
+def test_a_layer_can_be_chosen(adata, folder):
+    model = scssl.load(folder)
+    moved = adata.copy()
+    moved.layers["counts"] = adata.X.copy()
+    moved.X = sp.csr_matrix(np.log1p(adata.X.toarray().astype(np.float32)))
+    np.testing.assert_array_equal(model.embed(moved, layer="counts"), model.embed(adata))
+
+
+def test_unknown_genes_are_refused(folder):
+    strange = ad.AnnData(
+        sp.csr_matrix(np.ones((5, 200), dtype=np.float32)),
+        var=pd.DataFrame(index=[f"thing{i}" for i in range(200)]),
+        obs=pd.DataFrame(index=[f"c{i}" for i in range(5)]),
+    )
+    with pytest.raises(DataError):
+        scssl.load(folder).embed(strange)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors"),
+        (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-99]), "truncated"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 4096), "cannot be read"),
+        (lambda f: (f / "config.json").unlink(), "not a model|go on with --resume"),
+        (lambda f: (f / "config.json").write_text("{"), "is not JSON"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "is not JSON"),
+        (lambda f: (f / "config.json").write_text("{}"), "does not describe a scssl model"),
+        (lambda f: _edit(f, format_version=99), "pip install -U scssl"),
+        (lambda f: _edit(f, sources=None), "sources"),
+        (lambda f: _edit(f, sources=["a", "b", "c"]), "differ"),
+        (lambda f: _edit(f, config={"architecture": {"hidden": [7]}}), "does not fit"),
+        (lambda f: _edit(f, config={"pretext": "os.system"}), "choose one of"),
+        (lambda f: (f / "genes.tsv").unlink(), "genes.tsv"),
+        (lambda f: (f / "genes.tsv").write_text("id\nENSG00000000003\n"), "genes.tsv"),
+        (shutil.rmtree, "no such model"),
+    ],
+)
+def test_a_damaged_model_is_refused_in_one_line(copy, damage, message):
+    damage(copy)
+    with pytest.raises(ScsslError, match=message) as caught:
+        scssl.load(copy)
+    assert str(copy) in str(caught.value) or "choose one of" in str(caught.value)
+
+
+def _edit(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_a_run_folder_is_not_overwritten_by_accident(adata, copy, tmp_path):
+    with pytest.raises(SettingsError, match="--overwrite"):
+        scssl.pretrain(adata, preset="small", out=copy)
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter1.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(SettingsError):
+            scssl.pretrain(adata, preset="small", out=other, overwrite=overwrite)
+    assert (other / "chapter1.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preset": "tiny"}, "choose one of"),
+        ({"pretext": "byolo"}, "choose one of"),
+        ({"overrides": ["task.rat=0.5"]}, "did you mean 'rate'"),
+        ({"overrides": ["task.rate=1.5"]}, "between 0 and 1"),
+        ({"overrides": ["task.masking=holes"]}, "one of: random"),
+        ({"resume": True}, "give the folder"),
+        ({"device": "cuda:9"}, "not available"),
+        ({"preset": "small", "config": Config()}, "not both"),
+    ],
+)
+def test_wrong_arguments_are_explained(adata, arguments, message):
+    with pytest.raises(ScsslError, match=message):
+        scssl.pretrain(adata, **{"max_epochs": 1, **arguments})
+
+
+def test_resume_keeps_its_settings(adata, copy):
+    with pytest.raises(SettingsError, match="leave out preset, max_epochs"):
+        scssl.pretrain(adata, preset="small", max_epochs=3, out=copy, resume=True)
+
+
+def test_resume_needs_the_same_cells(adata, copy):
+    with pytest.raises(SettingsError, match="another corpus"):
+        scssl.pretrain(adata[:400].copy(), out=copy, resume=True)
+
+
+def test_complete_settings_can_be_given(adata):
+    config = Config(training=Training(epochs=1, batch_size=128))
+    model = scssl.pretrain(adata, config=config, genes="union", overrides=["architecture.n_latent=5"])
+    assert model.embed(adata).shape == (500, 5)
+    assert model.card["data"]["cells"]["train"] > 300
+
+
+def test_pretraining_separates_cell_types(adata):
+    # Not a benchmark: only that a trained embedding holds the types at all.
+    from sklearn.neighbors import KNeighborsClassifier
+
+    model = scssl.pretrain(adata, preset="small", genes="union", max_epochs=15, seed=0)
+    codes, labels = model.embed(adata), adata.obs["cell_type"].to_numpy()
+    half = len(codes) // 2
+    accuracy = KNeighborsClassifier(5).fit(codes[:half], labels[:half]).score(codes[half:], labels[half:])
+    chance = pd.Series(labels).value_counts(normalize=True).iloc[0]
+    assert accuracy > chance + 0.2

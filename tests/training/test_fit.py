@@ -1,0 +1,171 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import scssl
+from scssl.errors import ScsslError, SettingsError
+from scssl.model import build_task
+from scssl.training import Config, Optimiser, Training, fit, get_preset, resolve_device
+from scssl.training.fit import resolve_precision, steps_batch_size
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    adata = scssl.datasets.simulate_atlas(600, 300, seed=1)
+    return scssl.Corpus.from_anndata(adata, genes="union", source="study", obs=["cell_type"])
+
+
+CONFIG = replace(get_preset("small"), training=Training(epochs=4, batch_size=64, precision="fp32"))
+
+
+def _train(corpus, directory, *, config=CONFIG, resume=False):
+    task = build_task(config, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
+    directory.mkdir(exist_ok=True)
+    return task, fit(task, corpus, config, directory=directory, device="cpu", resume=resume)
+
+
+def test_losses_fall_and_history_is_written(corpus, tmp_path):
+    task, result = _train(corpus, tmp_path)
+    table = pd.read_csv(tmp_path / "history.csv")
+    assert list(table["epoch"]) == [1, 2, 3, 4]
+    assert table["train_loss"].iloc[-1] < table["train_loss"].iloc[0]
+    assert table["val_loss"].iloc[-1] < table["val_loss"].iloc[0]
+    assert table["train_hidden"].between(0.48, 0.52).all()
+    assert result.best_epoch == int(table["val_loss"].idxmin()) + 1
+    assert not task.training
+
+
+def test_the_same_seed_trains_the_same_model_and_leaves_the_callers_generators(corpus, tmp_path):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, _ = _train(corpus, tmp_path / "a")
+    second, _ = _train(corpus, tmp_path / "b")
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    other, _ = _train(corpus, tmp_path / "c", config=replace(CONFIG, training=replace(CONFIG.training, seed=1)))
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(corpus, tmp_path):
+    whole, _ = _train(corpus, tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    folder = tmp_path / "stopped"
+    task = build_task(CONFIG, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
+    folder.mkdir()
+    losses, calls = task.losses, []
+
+    def failing(batch, *, draw):
+        calls.append(draw.epoch)
+        if draw.epoch == 2:
+            raise Stop
+        return losses(batch, draw=draw)
+
+    task.losses = failing
+    with pytest.raises(Stop):
+        fit(task, corpus, CONFIG, directory=folder, device="cpu")
+    assert {0, 1, 2} <= set(calls)
+    resumed, result = _train(corpus, folder, resume=True)
+    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4]
+    for (name, a), b in zip(whole.named_parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
+    expected = pd.read_csv(tmp_path / "whole" / "history.csv")
+    found = pd.read_csv(folder / "history.csv")
+    np.testing.assert_allclose(found["train_loss"], expected["train_loss"], rtol=1e-6)
+
+
+def test_resuming_nothing_says_so(corpus, tmp_path):
+    with pytest.raises(SettingsError, match="no finished epoch"):
+        _train(corpus, tmp_path, resume=True)
+
+
+def test_early_stopping_stops_and_the_best_weights_are_kept(corpus, tmp_path):
+    settings = Training(epochs=30, batch_size=64, patience=1, precision="fp32")
+    # A rate this high makes the validation loss rise again soon.
+    optimiser = Optimiser(learning_rate=0.05, schedule="constant")
+    config = replace(CONFIG, training=settings, optimiser=optimiser)
+    _, result = _train(corpus, tmp_path, config=config)
+    assert len(result.history) < 30
+    losses = [row["val_loss"] for row in result.history]
+    assert result.best_epoch == int(np.argmin(losses)) + 1
+
+
+def test_without_validation_cells_the_last_epoch_is_used(tmp_path):
+    adata = scssl.datasets.simulate_atlas(200, 200, seed=1)
+    corpus = scssl.Corpus.from_anndata(adata, genes="union", split_by="cell", val=0.0, test=0.0)
+    _, result = _train(corpus, tmp_path)
+    assert result.best_epoch == 4
+    assert "val_loss" not in result.history[0]
+
+
+def test_a_loss_that_is_no_number_is_an_error(corpus, tmp_path):
+    optimiser = Optimiser(learning_rate=1e18, gradient_clip=0.0, schedule="constant")
+    with pytest.raises(ScsslError, match="lower optimiser.learning_rate"):
+        _train(corpus, tmp_path, config=replace(CONFIG, optimiser=optimiser))
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "asked", "expected"), [(100_000, 1024, 1024), (1000, 1024, 50), (100, 1024, 16), (10, 1024, 10)]
+)
+def test_small_corpora_get_smaller_batches(n_cells, asked, expected):
+    assert steps_batch_size(n_cells, Config(training=Training(batch_size=asked))) == expected
+
+
+def test_devices():
+    assert resolve_device("cpu").type == "cpu"
+    with pytest.raises(SettingsError, match="this machine has: .*cpu"):
+        resolve_device("tpu")
+
+
+def test_precision_can_be_forced():
+    cpu = torch.device("cpu")
+    assert resolve_precision("bf16", cpu) == "bf16"
+    assert resolve_precision("fp32", cpu) == "fp32"
+    assert resolve_precision("auto", cpu) in {"fp32", "bf16"}
+
+
+def test_bf16_trains_too(corpus, tmp_path):
+    config = replace(CONFIG, training=replace(CONFIG.training, precision="bf16"))
+    _, result = _train(corpus, tmp_path, config=config)
+    assert result.history[-1]["val_loss"] < result.history[0]["val_loss"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path):
+    adata = scssl.datasets.simulate_atlas(600, 300, seed=1)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    command = [sys.executable, "-m", "scssl.cli.app", "pretrain", str(tmp_path / "cells.h5ad"), "--out"]
+    command += [str(tmp_path / "model")]
+    started = [*command, "--preset", "small", "--epochs", "400", "--device", "cpu"]
+    process = subprocess.Popen(started, stderr=subprocess.PIPE, text=True)
+    history = tmp_path / "model" / "history.csv"
+    deadline = time.monotonic() + 120
+    while not history.is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume" in err
+    assert "Traceback" not in err
+    with pytest.raises(ScsslError, match="go on with --resume"):
+        scssl.load(tmp_path / "model")
+    # Shorten the run, so that the rest of it is quick.
+    settings = json.loads((tmp_path / "model" / "settings.json").read_text())
+    done = len(pd.read_csv(history))
+    settings["config"]["training"]["epochs"] = done + 1
+    settings["config"]["optimiser"]["schedule"] = "constant"
+    (tmp_path / "model" / "settings.json").write_text(json.dumps(settings))
+    resumed = subprocess.run([*command, "--resume", "--json"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert scssl.load(tmp_path / "model").card["training"]["epochs"] == done + 1

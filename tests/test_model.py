@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 
 import scssl
-from scssl.errors import DataError, FormatError, ScsslError, SettingsError
+from scssl.errors import DataError, ScsslError, SettingsError
 from scssl.training import Config, Training
 
 

@@ -111,7 +111,7 @@ def test_without_validation_cells_the_last_epoch_is_used(tmp_path):
 
 def test_a_loss_that_is_no_number_is_an_error(corpus, tmp_path):
     optimiser = Optimiser(learning_rate=1e18, gradient_clip=0.0, schedule="constant")
-    with pytest.raises(ScsslError, match="lower optimiser.learning_rate"):
+    with pytest.raises(ScsslError, match=r"lower optimiser\.learning_rate"):
         _train(corpus, tmp_path, config=replace(CONFIG, optimiser=optimiser))
 
 
@@ -124,7 +124,7 @@ def test_small_corpora_get_smaller_batches(n_cells, asked, expected):
 
 def test_devices():
     assert resolve_device("cpu").type == "cpu"
-    with pytest.raises(SettingsError, match="this machine has: .*cpu"):
+    with pytest.raises(SettingsError, match=r"this machine has: .*cpu"):
         resolve_device("tpu")
 
 

@@ -123,14 +123,13 @@ def make_table(
 ) -> list[dict[str, str]]:
     """Join the releases into one row per current gene.
 
-    A symbol that several current genes carry belongs to the one that HGNC (or orthology) gives it to, else to the only coding one;
-    the others keep no symbol. With no such winner all keep it, and scssl reports the symbol as ambiguous.
+    A symbol that several current genes carry belongs to the one that HGNC (for mouse: orthology) gives it to, else to
+    the only coding one; the others keep no symbol. With no such winner all keep it, and it is reported as ambiguous.
     """
     current = releases[-1]
     symbols = {gene: symbol for gene, (symbol, _) in current.items()}
-    official = {
-        symbol: genes[0] for symbol, genes in invert({row[0]: row[1] for row in hgnc}).items() if len(genes) == 1
-    }
+    given = invert({gene: symbol for gene, symbol, _ in hgnc})
+    official = {symbol: genes[0] for symbol, genes in given.items() if len(genes) == 1}
     for symbol, holders in invert(symbols).items():
         coding = [gene for gene in holders if current[gene][1] == "protein_coding"]
         winner = official.get(symbol) if official.get(symbol) in holders else coding[0] if len(coding) == 1 else None

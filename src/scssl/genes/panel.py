@@ -111,10 +111,10 @@ class GenePanel:
             message = f"no built-in gene panel is called {name!r}; there are: {', '.join(SPECIES)}"
             raise SettingsError(message)
         table = gene_table(name)
-        return cls._of_species(table.ids[table.coding], species=name, name=name)
+        return cls.of_species(table.ids[table.coding], species=name, name=name)
 
     @classmethod
-    def _of_species(cls, ids: Sequence[str] | np.ndarray, *, species: Species, name: str) -> Self:
+    def of_species(cls, ids: Sequence[str] | np.ndarray, *, species: Species, name: str) -> Self:
         """Fill in what the packaged table knows about these IDs; IDs it does not know stay, without symbol."""
         table = gene_table(species)
         rows = [table.lookup.exact.get(gene, UNKNOWN) for gene in ids]
@@ -149,7 +149,7 @@ class GenePanel:
         table = gene_table(species)
         rows = [table.lookup.exact.get(gene, UNKNOWN) for gene in listed]
         ids = [table.ids[row] if row >= 0 else gene for gene, row in zip(listed, rows, strict=True)]
-        return cls._of_species(list(dict.fromkeys(ids)), species=species, name=name)
+        return cls.of_species(list(dict.fromkeys(ids)), species=species, name=name)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:

@@ -146,7 +146,11 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    Console(soft_wrap=True, highlight=False).print(outcome.text)
+    # Captured, because rich ends the process itself, with code 1, when nobody reads what it prints.
+    console = Console(soft_wrap=True, highlight=False)
+    with console.capture() as captured:
+        console.print(outcome.text)
+    print(captured.get(), end="")
 
 
 def _fail(message: str, *, as_json: bool) -> int:

@@ -39,7 +39,7 @@ def build(
     out
         Folder to make.
     genes
-        Genes of the corpus: human, mouse, union, intersection or hvg:N (of the files), a file, or a model or corpus folder.
+        Genes of the corpus: human, mouse; union, intersection or hvg:N of the files; a file; a model or corpus folder.
     obs
         Columns of obs to keep, separated by commas. The column to split by is always kept.
     layer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,8 @@ from scssl.corpus.where import Condition
 from scssl.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from scssl.corpus.settings import BuildSettings
@@ -122,9 +123,9 @@ def check_columns(files: Mapping[str, Sequence[str]], settings: BuildSettings) -
         verb = "has no" if len(files) == 1 else "has a"
         if column == settings.split_by and column not in settings.obs:
             message = (
-                f"{where} {verb} column {column!r} to split by. Choose another one with --split-by (there are: {there}), "
-                "or split at random with --split-by cell (cells of one donor in several splits: scores will look better "
-                "than they are)"
+                f"{where} {verb} column {column!r} to split by. Choose another one with --split-by (there are: {there})"
+                ", or split at random with --split-by cell (cells of one donor in several splits: scores will look "
+                "better than they are)"
             )
             raise SettingsError(message)
         message = f"{where} {verb} column {column!r}, asked for with --obs; columns there are: {there}"
@@ -157,7 +158,7 @@ def _coded(obs: pd.DataFrame, column: str, *, file: str, missing: Sequence[str] 
     if column not in obs.columns:
         return Coded(np.full(len(obs), -1, dtype=np.int32), [])
     values = obs[column]
-    if isinstance(values, pd.DataFrame):
+    if values.ndim > 1:
         message = f"{file}: has several columns called {column!r}; rename them"
         raise DataError(message)
     codes, distinct = _factorise(values)

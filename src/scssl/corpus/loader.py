@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,8 @@ from scssl.corpus.shard import SOURCE
 from scssl.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from scssl.corpus.store import Corpus, Split
@@ -156,6 +157,7 @@ class CorpusLoader:
                 yield self._batch(pool.take(order[start : start + self.batch_size]))
                 remaining -= 1
             left = pool.take(order[full:])
+            del pool  # before the next one is read: only one is held
         if remaining:
             yield self._batch(left)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,8 @@ from scssl.corpus.store import Corpus
 from scssl.corpus.stream import Block, Tally, columns_of, row_totals, stream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from scssl.corpus.settings import BuildSettings
@@ -55,26 +56,24 @@ def take(block: Block, rows: np.ndarray) -> Block:
 
 
 def make_shard(
-    blocks: Sequence[Block], rng: np.random.Generator, *, split: str, first_cell: int, columns: Sequence[str]
+    blocks: list[Block], rng: np.random.Generator, *, split: str, first_cell: int, columns: Sequence[str]
 ) -> Shard:
-    """Join blocks to a shard, its cells in random order and its counts in the smallest type."""
-    largest = max(int(block.X.data.max(initial=0)) for block in blocks)
+    """Join blocks to a shard, its cells in random order and its counts in the smallest type; empties `blocks`."""
     n_genes = blocks[0].X.shape[1]
-    dtype = smallest_dtype(largest)
-    values = np.concatenate([block.X.data for block in blocks], dtype=dtype, casting="unsafe")
-    indices = np.concatenate([block.X.indices for block in blocks])
-    lengths = np.concatenate([np.diff(block.X.indptr) for block in blocks])
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    order = rng.permutation(lengths.size)
-    X = sp.csr_matrix((values, indices, indptr), shape=(lengths.size, n_genes), copy=False)[order]
-    codes = np.concatenate([block.codes for block in blocks])[order]
+    X = sp.vstack([block.X for block in blocks], format="csr")
+    codes = np.concatenate([block.codes for block in blocks])
+    names = np.concatenate([block.names for block in blocks])
+    # From here on the cells are held twice at most.
+    blocks.clear()
+    order = rng.permutation(X.shape[0])
+    X = X[order]
     return Shard(
         split=split,
         first_cell=first_cell,
-        values=X.data,
+        values=X.data.astype(smallest_dtype(int(X.data.max(initial=0))), copy=False),
         indices=X.indices.astype(smallest_dtype(n_genes - 1)),
         indptr=X.indptr.astype(np.int64),
         n_counts=row_totals(X),
-        codes={column: np.ascontiguousarray(codes[:, i]) for i, column in enumerate(columns)},
-        names=np.concatenate([block.names for block in blocks])[order],
+        codes={column: np.ascontiguousarray(codes[order, i]) for i, column in enumerate(columns)},
+        names=names[order],
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from scssl.corpus.sources import open_source
 from scssl.corpus.values import check_counts
+from scssl.corpus.where import Condition
 from scssl.errors import SettingsError
 from scssl.genes import GenePanel, VariableGenes, harmonise, load_panel, panel_of_files
-from scssl.log import progress
+from scssl.log import logger, progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,60 +18,60 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from scssl.corpus.settings import BuildSettings
 
-def choose_panel(
-    spec: str | Path | GenePanel, origins: Sequence[str | Path | AnnData], *, layer: str | None = None
-) -> GenePanel:
-    """Return the panel that a corpus of these files is to have.
+VARIABLE: Final = "hvg:"
+
+
+def choose_panel(settings: BuildSettings, origins: Sequence[str | Path | AnnData]) -> GenePanel:
+    """Return the panel that a build asks for.
 
     Parameters
     ----------
-    spec
-        What `scssl.genes.load_panel` takes, or, from the files: ``"union"``, ``"intersection"``, or ``"hvg:N"`` for the
-        N most variable genes of all that the files have (this reads all cells once; see `scssl.genes.VariableGenes`).
+    settings
+        ``genes`` says which: ``union`` and ``intersection`` are of the files' genes, ``hvg:N`` the N most variable ones
+        of the union, over all cells that meet ``where``, sources being files; for anything else see `load_panel`.
     origins
-        Files, or AnnData in memory.
-    layer
-        Where their counts are.
+        The files.
 
     Raises
     ------
-    SettingsError
-        If the panel is none of these.
-    DataError
-        If no panel can be made from the files.
+    ScsslError
+        If there is no such panel.
     """
-    if spec in ("union", "intersection"):
-        return panel_of_files(_features(origins, layer=layer), how=cast(Literal["union", "intersection"], spec))
-    if isinstance(spec, str) and spec.startswith("hvg"):
-        number = spec.removeprefix("hvg").removeprefix(":")
-        if not number.isdecimal():
-            message = f"--genes {spec}: write hvg:N with a number of genes, such as hvg:2000"
-            raise SettingsError(message)
-        return _most_variable(int(number), origins, layer=layer)
-    return load_panel(spec)
+    spec = settings.genes
+    if isinstance(spec, GenePanel):
+        return spec
+    if str(spec) in ("union", "intersection"):
+        return panel_of_files(_features(settings, origins), how=cast("Literal['union', 'intersection']", str(spec)))
+    if not str(spec).startswith(VARIABLE):
+        return load_panel(spec)
+    number = str(spec).removeprefix(VARIABLE)
+    if not number.isdigit():
+        message = f"genes={str(spec)!r} is not possible; write hvg:N, N being the number of genes, e.g. hvg:2000"
+        raise SettingsError(message)
+    return _variable(settings, origins, int(number))
 
 
-def _features(origins: Sequence[str | Path | AnnData], *, layer: str | None) -> dict[str, pd.DataFrame]:
+def _features(settings: BuildSettings, origins: Sequence[str | Path | AnnData]) -> dict[str, pd.DataFrame]:
     features = {}
-    for number, origin in enumerate(origins):
-        with open_source(origin, layer=layer) as source:
-            # Several AnnData in memory are all called alike.
-            features[source.file if source.path else f"{source.file} {number + 1}"] = source.var
+    for origin in origins:
+        with open_source(origin, layer=settings.layer) as source:
+            features[source.file] = source.var
     return features
 
 
-def _most_variable(n: int, origins: Sequence[str | Path | AnnData], *, layer: str | None) -> GenePanel:
-    union = panel_of_files(_features(origins, layer=layer), how="union")
-    variable = VariableGenes(union)
-    for number, origin in enumerate(origins):
-        with (
-            open_source(origin, layer=layer) as source,
-            progress(f"variable genes of {source.name}", source.n_cells) as done,
-        ):
-            genes = harmonise(source.var, union, file=source.file)
+def _variable(settings: BuildSettings, origins: Sequence[str | Path | AnnData], number: int) -> GenePanel:
+    panel = panel_of_files(_features(settings, origins), how="union")
+    finder = VariableGenes(panel)
+    condition = Condition(settings.where) if settings.where is not None else None
+    logger.info("all cells are read once more, to find the %s most variable genes", f"{number:,}")
+    for origin in origins:
+        with open_source(origin, layer=settings.layer) as source, progress(source.file, source.n_cells) as advance:
+            genes = harmonise(source.var, panel, file=source.file)
+            keep = None if condition is None else condition.holds(source.obs, file=source.file)
             for rows, X in source.chunks():
-                check_counts(X, file=source.file, layer=layer, first_row=rows.start)
-                variable.add(genes.apply(X), source=str(number))
-                done(X.shape[0])
-    return variable.top(n)
+                check_counts(X, file=source.file, layer=settings.layer, first_row=rows.start)
+                finder.add(genes.apply(X if keep is None else X[keep[rows]]), source=source.file)
+                advance(X.shape[0])
+    return finder.top(number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,8 @@ from scssl.genes import harmonise
 from scssl.log import logger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -102,7 +103,7 @@ def make_plan(origins: Sequence[str | Path | AnnData], settings: BuildSettings) 
         with open_source(origin, layer=settings.layer) as source:
             peeks.append(_Peek(source.file, source.name, source.path, [str(column) for column in source.obs.columns]))
     check_columns({peek.file: peek.columns for peek in peeks}, settings)
-    panel = choose_panel(settings.genes, origins, layer=settings.layer)
+    panel = choose_panel(settings, origins)
     files, tables = [], []
     for origin, name in zip(origins, _file_names(peeks), strict=True):
         with open_source(origin, layer=settings.layer) as source:
@@ -160,10 +161,11 @@ class _FileTable:
     def of(cls, cells: CellTable) -> _FileTable:
         keep = cells.keep
         pairs = np.stack([cells.source.codes[keep], cells.group.codes[keep]], axis=1)
-        distinct, counts = np.unique(pairs, axis=0, return_counts=True) if len(pairs) else (pairs, [])
+        distinct, counts = np.unique(pairs, axis=0, return_counts=True)
         group_names = [*cells.group.names, ""]
         group_cells = {
-            (cells.source.names[s], group_names[g]): int(n) for (s, g), n in zip(distinct, counts, strict=True)
+            (cells.source.names[s], group_names[g]): int(n)
+            for (s, g), n in zip(distinct.tolist(), counts.tolist(), strict=True)
         }
         categories = {}
         for column, coded in cells.columns.items():

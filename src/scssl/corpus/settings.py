@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +10,8 @@ from scssl.corpus.shard import RESERVED, SOURCE
 from scssl.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scssl.genes import GenePanel
 
 
@@ -20,7 +20,7 @@ class BuildSettings:
     """Options of a build."""
 
     genes: str | Path | GenePanel = "human"
-    """Panel: ``human``, ``mouse``, a file or folder, or, from the files given, ``union``, ``intersection``, ``hvg:N``."""
+    """Panel: ``human``, ``mouse``, a file or folder; of the files given: ``union``, ``intersection``, ``hvg:N``."""
     obs: tuple[str, ...] = ()
     """Columns of ``obs`` to keep, as categoricals. The column that splits are made by is always kept."""
     layer: str | None = None
@@ -44,14 +44,7 @@ class BuildSettings:
 
     @classmethod
     def of(cls, **settings: Any) -> Self:
-        """Make settings from keywords, with a helpful error for unknown ones."""
-        known = [f.name for f in fields(cls)]
-        for name in settings:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                message = f"{name!r} is no setting of a corpus{hint} The settings are: {', '.join(known)}"
-                raise SettingsError(message)
+        """Make settings from keywords; lists may be given as words separated by commas."""
         for name in ("obs", "unlabelled"):
             if name in settings:
                 settings[name] = _words(settings[name])

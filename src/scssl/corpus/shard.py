@@ -6,7 +6,6 @@ array: a range of cells is read with one seek per array, and ``anndata.read_zarr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,8 @@ import numpy as np
 from scssl.errors import DataError, FormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import zarr
     from numpy.typing import DTypeLike, NDArray
 
@@ -29,8 +30,8 @@ RESERVED: Final = (SOURCE, SPLIT, N_COUNTS, "_index")
 
 CODE_DTYPE: Final = np.dtype("<i4")
 TOTAL_DTYPE: Final = np.dtype("<i8")
-INDPTR_DTYPE: Final = np.dtype("<i8")
-COUNT_DTYPES: Final = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+INDPTR_DTYPE: Final[np.dtype[Any]] = np.dtype("<i8")
+COUNT_DTYPES: Final[dict[str, np.dtype[Any]]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 """What a shard's counts and gene indices may be stored as."""
 LARGEST_COUNT: Final = np.iinfo(np.int32).max
 """Batches carry counts as int32."""
@@ -136,7 +137,7 @@ def open_shard(folder: Path, entry: Mapping[str, Any], *, columns: Sequence[str]
     """
     n_cells, n_nonzeros = int(entry["n_cells"]), int(entry["n_nonzeros"])
 
-    def vector(key: str, dtype: np.dtype, length: int) -> FileVector:
+    def vector(key: str, dtype: np.dtype[Any], length: int) -> FileVector:
         return FileVector(folder / key / "c" / "0", dtype, length)
 
     return Shard(
@@ -207,7 +208,7 @@ def write_shard(
     }
 
 
-def _encoding(kind: str, version: str) -> dict[str, str]:
+def _encoding(kind: str, version: str) -> dict[str, Any]:
     return {"encoding-type": kind, "encoding-version": version}
 
 

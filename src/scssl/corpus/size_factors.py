@@ -49,7 +49,8 @@ def gene_share(
     used = totals > 0
     if not used.any():
         anywhere = measured.any(axis=0)
-        return (anywhere / max(1, anywhere.sum())).astype(np.float32)
+        uniform: NDArray[np.float32] = (anywhere / max(1, anywhere.sum())).astype(np.float32)
+        return uniform
     mask = measured[used].astype(np.float64)
     profile = counts[used] / totals[used, None]
     weight = np.maximum(n_cells[used], 1).astype(np.float64)
@@ -64,7 +65,8 @@ def gene_share(
         previous, seen = seen, mask @ share
         if np.abs(seen - previous).max() < TOLERANCE:
             break
-    return share.astype(np.float32)
+    result: NDArray[np.float32] = share.astype(np.float32)
+    return result
 
 
 def measured_share(share: NDArray[np.floating], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -80,8 +82,8 @@ def measured_share(share: NDArray[np.floating], measured: NDArray[np.bool_]) -> 
     Returns
     -------
     numpy.ndarray
-        (n_sources,) float32, in (0, 1]; 1 for a source that measured every gene that carries counts. 1 as well where the
-        estimate has nothing to go by (a source whose genes no other source has and that has no counts).
+        (n_sources,) float32, in (0, 1]; 1 for a source that measured every gene that carries counts. 1 as well where
+        the estimate has nothing to go by (a source without counts whose genes no other source has).
     """
     seen = measured.astype(np.float64) @ share.astype(np.float64)
     seen = np.where(seen > 0, np.minimum(seen, 1.0), 1.0)
@@ -89,4 +91,5 @@ def measured_share(share: NDArray[np.floating], measured: NDArray[np.bool_]) -> 
 
 
 def _normalise(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    return share / share.sum()
+    normalised: NDArray[np.float64] = share / share.sum()
+    return normalised

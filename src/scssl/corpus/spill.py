@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,9 +12,12 @@ from scssl.corpus.shard import smallest_dtype
 from scssl.corpus.stream import Block
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
-FLUSH_NONZEROS: Final = 16_000_000
+FLUSH_NONZEROS: Final = 12_000_000
 """Counts gathered before they are written out: large writes, and 100 MB of memory."""
 _SEPARATOR: Final = "\0"
 
@@ -62,7 +63,7 @@ class Spill:
         names = np.concatenate([block.names for block, _ in self._waiting])[order]
         self._waiting, self._nonzeros = [], 0
         edges = np.searchsorted(bucket[order], np.arange(self._first[-1] + 1))
-        for number in np.flatnonzero(np.diff(edges)):
+        for number in np.flatnonzero(np.diff(edges)).tolist():
             start, stop = edges[number], edges[number + 1]
             first, last = X.indptr[start], X.indptr[stop]
             values = X.data[first:last]
@@ -90,7 +91,7 @@ class Spill:
         self.flush()
         for position, split in enumerate(SPLITS):
             for number in range(self._n_buckets[position]):
-                path = self._path(self._first[position] + number)
+                path = self._path(int(self._first[position]) + number)
                 if path.exists():
                     yield split, number, _read(path, position, n_genes)
                     path.unlink()
@@ -105,8 +106,9 @@ def _read(path: Path, split: int, n_genes: int) -> list[Block]:
     with path.open("rb") as file:
         while file.tell() < size:
             values, indices, lengths, codes, names = (np.load(file, allow_pickle=False) for _ in range(5))
-            indptr = np.concatenate([[0], np.cumsum(lengths)])
-            X = sp.csr_matrix((values, indices, indptr), shape=(lengths.size, n_genes))
+            # int32 throughout, else scipy widens both to int64.
+            indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            X = sp.csr_matrix((values, indices.astype(np.int32), indptr), shape=(lengths.size, n_genes))
             text = np.array(names.tobytes().decode().split(_SEPARATOR), dtype=object)
             blocks.append(Block(X, codes, np.full(lengths.size, split, dtype=np.int8), text))
     return blocks

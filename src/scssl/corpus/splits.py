@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scssl.corpus.manifest import SPLITS
 from scssl.errors import DataError
 from scssl.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TOLERATED = 0.5
 """A split is called off its target when it misses it by more than this share of the target."""
@@ -18,7 +21,7 @@ TOLERATED = 0.5
 def split_groups(
     cells: Mapping[tuple[str, str], int], *, val: float, test: float, seed: int, by: str = "donor"
 ) -> dict[str, str]:
-    """Assign groups to splits, so that each split gets its share of the cells of each source as nearly as whole groups allow.
+    """Assign groups to splits: each split gets its share of the cells of each source, as far as whole groups allow.
 
     A group that occurs in several sources stays in one split: donors of the same name may be the same person, and
     keeping them together is wrong in no case. Sources with a single group are pooled and share out among themselves
@@ -85,7 +88,7 @@ def split_groups(
 
 
 def _strata(cells: Mapping[tuple[str, str], int]) -> list[list[str]]:
-    """Groups of each source with several of them; last, in one list, the groups of the other sources."""
+    """List the groups of each source with several of them; last, in one list, the groups of the other sources."""
     home: dict[str, tuple[int, str]] = {}
     for (source, group), n in sorted(cells.items()):
         # A group of several sources counts for the one where it has most cells.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,8 @@ from scssl.corpus.verify import verify_folder
 from scssl.errors import FormatError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -71,8 +72,18 @@ class Corpus:
         files: Sequence[str | Path] | str | Path,
         out: str | Path,
         *,
+        genes: str | Path | GenePanel = "human",
+        obs: Sequence[str] = (),
+        layer: str | None = None,
+        source: str | None = None,
+        measured: str | None = None,
+        where: str | None = None,
+        unlabelled: Sequence[str] = (),
+        split_by: str = "donor",
+        val: float = 0.1,
+        test: float = 0.1,
+        seed: int = 0,
         overwrite: bool = False,
-        **settings: Any,
     ) -> Corpus:
         """Build a corpus on disk from any number of files, in bounded memory.
 
@@ -82,11 +93,10 @@ class Corpus:
             .h5ad, .zarr, .h5mu, 10x .h5 or 10x mtx folders with raw counts.
         out
             Folder to make. It appears only when it is complete.
+        genes, obs, layer, source, measured, where, unlabelled, split_by, val, test, seed
+            See `BuildSettings`.
         overwrite
             Replace a corpus that is already there.
-        **settings
-            Fields of `BuildSettings`: ``genes``, ``obs``, ``layer``, ``source``, ``measured``, ``where``,
-            ``unlabelled``, ``split_by``, ``val``, ``test``, ``seed``.
 
         Raises
         ------
@@ -95,23 +105,69 @@ class Corpus:
         """
         from scssl.corpus.build import build
 
-        build(files, out, settings=BuildSettings.of(**settings), overwrite=overwrite)
+        settings = BuildSettings.of(
+            genes=genes,
+            obs=obs,
+            layer=layer,
+            source=source,
+            measured=measured,
+            where=where,
+            unlabelled=unlabelled,
+            split_by=split_by,
+            val=val,
+            test=test,
+            seed=seed,
+        )
+        build(files, out, settings=settings, overwrite=overwrite)
         return cls.open(out)
 
     @classmethod
-    def from_anndata(cls, adata: AnnData, **settings: Any) -> Corpus:
+    def from_anndata(
+        cls,
+        adata: AnnData,
+        *,
+        genes: str | Path | GenePanel = "human",
+        obs: Sequence[str] = (),
+        layer: str | None = None,
+        source: str | None = None,
+        measured: str | None = None,
+        where: str | None = None,
+        unlabelled: Sequence[str] = (),
+        split_by: str = "donor",
+        val: float = 0.1,
+        test: float = 0.1,
+        seed: int = 0,
+    ) -> Corpus:
         """Make a corpus in memory from an AnnData with raw counts; `adata` is not changed.
 
         Parameters
         ----------
         adata
             Cells with raw counts.
-        **settings
-            Fields of `BuildSettings`, as for `build`.
+        genes, obs, layer, source, measured, where, unlabelled, split_by, val, test, seed
+            See `BuildSettings`.
+
+        Raises
+        ------
+        ScsslError
+            If the values are no counts, or a column or a setting cannot be used.
         """
         from scssl.corpus.memory import build_in_memory
 
-        return build_in_memory(adata, settings=BuildSettings.of(**settings))
+        settings = BuildSettings.of(
+            genes=genes,
+            obs=obs,
+            layer=layer,
+            source=source,
+            measured=measured,
+            where=where,
+            unlabelled=unlabelled,
+            split_by=split_by,
+            val=val,
+            test=test,
+            seed=seed,
+        )
+        return build_in_memory(adata, settings=settings)
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
@@ -151,11 +207,11 @@ class Corpus:
         """sha256 over genes, sources, sizes and total counts: tells whether two runs were given the same cells."""
         digest = hashlib.sha256("\n".join([self.panel.fingerprint, *self.sources]).encode())
         digest.update(repr([(shard.split, shard.n_cells) for shard in self.shards]).encode())
-        digest.update(np.ascontiguousarray(self.gene_counts))
+        digest.update(self.gene_counts.tobytes())
         return digest.hexdigest()
 
     def n_cells(self, split: Split | None = None) -> int:
-        """Number of cells in a split, or in all."""
+        """Count the cells in a split, or in all."""
         return sum(shard.n_cells for shard in self.shards_of(split))
 
     def shards_of(self, split: Split | None = None) -> list[Shard]:
@@ -283,7 +339,7 @@ def _read_panel(root: Path, entry: Mapping[str, Any]) -> GenePanel:
 
 def _read_table(path: Path, shape: tuple[int, int], dtype: np.dtype) -> NDArray[Any]:
     try:
-        table = np.load(path, allow_pickle=False)
+        table: NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         message = f"{path}: cannot be read ({error}); the file is truncated or altered"
         raise FormatError(message) from error

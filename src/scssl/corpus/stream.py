@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,14 +9,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from scssl.corpus.cells import CellTable, Coded, read_cells
-from scssl.corpus.inspect import check_counts
 from scssl.corpus.manifest import SPLITS
 from scssl.corpus.shard import SOURCE, smallest_dtype
 from scssl.corpus.sources import open_source
+from scssl.corpus.values import check_counts
 from scssl.errors import DataError
 from scssl.log import logger, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from scssl.corpus.plan import FilePlan, Plan
@@ -233,8 +234,11 @@ def _count(X: sp.csr_matrix, source: NDArray[np.int32], split: NDArray[np.int8],
 
 def row_totals(X: sp.csr_matrix) -> NDArray[np.int64]:
     """(n_cells,) sum of each row, exact."""
-    sums = np.concatenate([[0], np.cumsum(X.data, dtype=np.int64)])
-    return sums[X.indptr[1:]] - sums[X.indptr[:-1]]
+    totals = np.zeros(X.shape[0], dtype=np.int64)
+    filled = np.diff(X.indptr) > 0
+    if filled.any():
+        totals[filled] = np.add.reduceat(X.data, X.indptr[:-1][filled], dtype=np.int64)
+    return totals
 
 
 def _settle(tally: Tally) -> None:
@@ -249,7 +253,7 @@ def _settle(tally: Tally) -> None:
             raise DataError(message)
         if source.counts_not_measured:
             logger.warning(
-                "source %r: %.2f %% of the counts were dropped: they are on genes that --measured says were not measured",
+                "source %r: %.2f %% of the counts dropped: they are on genes that --measured says were not measured",
                 source.name,
                 100 * source.counts_not_measured / total,
             )

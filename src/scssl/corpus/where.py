@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,6 +12,8 @@ import pandas as pd
 from scssl.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
 _ORDER: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
@@ -101,7 +102,7 @@ class Condition:
 
     def _literal(self, node: ast.AST) -> Any:
         try:
-            value = ast.literal_eval(node)  # type: ignore[arg-type]
+            value = ast.literal_eval(node)
         except (ValueError, TypeError) as error:
             raise self._refuse(node) from error
         plain = (str, bool, int, float)
@@ -120,11 +121,9 @@ class Condition:
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             self._check(node.operand)
         elif isinstance(node, ast.Compare):
-            for column, _, value in self._pairs(node):
-                self._columns.append(column)
-                del value
-        elif (column := self._column(node)) is not None:
-            self._columns.append(column)
+            self._columns.extend(column for column, _, _ in self._pairs(node))
+        elif (name := self._column(node)) is not None:
+            self._columns.append(name)
         else:
             raise self._refuse(node)
 
@@ -132,10 +131,10 @@ class Condition:
         """Comparisons as (column, operator, value); ``1 < n < 3`` are two."""
         operands = [node.left, *node.comparators]
         pairs: list[tuple[str, ast.cmpop, Any]] = []
-        for left, op, right in zip(operands, node.ops, operands[1:], strict=False):
-            column, other = self._column(left), right
+        for left, written, right in zip(operands, node.ops, operands[1:], strict=False):
+            op, column, other = written, self._column(left), right
             if column is None and type(op) in _MIRRORED:
-                column, other, op = self._column(right), left, _MIRRORED[type(op)]()
+                op, column, other = _MIRRORED[type(op)](), self._column(right), left
             if column is None or self._column(other) is not None:
                 raise self._refuse(node)
             value = self._literal(other)
@@ -148,13 +147,12 @@ class Condition:
     def _evaluate(self, node: ast.AST, obs: pd.DataFrame, file: str) -> NDArray[np.bool_]:
         if isinstance(node, ast.BoolOp):
             parts = [self._evaluate(value, obs, file) for value in node.values]
-            joined = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-            return joined.reduce(parts)
+            return _all(parts) if isinstance(node.op, ast.And) else ~_all([~part for part in parts])
         if isinstance(node, ast.UnaryOp):
             return ~self._evaluate(node.operand, obs, file)
         if isinstance(node, ast.Compare):
             tests = [self._compare(obs[column], op, value, file) for column, op, value in self._pairs(node)]
-            return np.logical_and.reduce(tests)
+            return _all(tests)
         column = obs[self._column(node)]
         if column.dtype != bool:
             message = f"{file or 'obs'}: column {column.name!r} in --where {self.text!r} is not true/false; compare it"
@@ -180,7 +178,15 @@ class Condition:
         else:
             hits = [bool(_ORDER[type(op)](v, value)) for v in values]
         missing = isinstance(op, ast.NotEq | ast.NotIn)
-        return np.array([*hits, missing], dtype=bool)[codes]
+        answers: NDArray[np.bool_] = np.array([*hits, missing], dtype=bool)[codes]
+        return answers
+
+
+def _all(parts: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    together = parts[0].copy()
+    for part in parts[1:]:
+        together &= part
+    return together
 
 
 def _factorise(column: pd.Series) -> tuple[NDArray[np.integer], Sequence[Any]]:

@@ -9,7 +9,7 @@ from scssl.training.config import Config, Optimiser, Training, from_dict, merge,
 from scssl.training.presets import Preset, get_preset, list_presets
 
 if TYPE_CHECKING:
-    from scssl.training.fit import FitResult, fit, resolve_device
+    from scssl.training.trainer import FitResult, fit, resolve_device
 
 __all__ = [
     "Config",
@@ -32,6 +32,6 @@ _HEAVY = {"FitResult", "fit", "resolve_device"}
 
 def __getattr__(name: str) -> Any:
     if name in _HEAVY:
-        return getattr(import_module("scssl.training.fit"), name)
+        return getattr(import_module("scssl.training.trainer"), name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -63,6 +64,14 @@ class PretrainModule(LightningModule):
         values = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch.n_cells)
         return losses["loss"]
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of the gradient, and log it. Done here because Lightning clips no fused optimiser in bf16."""
+        limit = self.config.optimiser.gradient_clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), limit)
+        self.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with the schedule of the settings. Vectors (biases, gene states) are not decayed."""

@@ -7,6 +7,7 @@ import logging
 import math
 import signal
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,7 +100,7 @@ def fit(
     config
         Settings.
     directory
-        Where `checkpoints/`, `logs/` and `history.csv` go.
+        Where `checkpoints/`, `history.csv` and, if tensorboard is installed, `logs/` go.
     device
         Where to compute.
     resume
@@ -114,7 +115,7 @@ def fit(
     """
     import lightning.pytorch as lightning
     from lightning.pytorch import callbacks as cb
-    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+    from lightning.pytorch.loggers import TensorBoardLogger
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -137,9 +138,7 @@ def fit(
         message = f"{directory} has no finished epoch to go on from; start again without --resume"
         raise SettingsError(message)
     history = History(directory / "history.csv")
-    loggers: list[Any] = [CSVLogger(directory, name="logs", version="csv")]
-    if importlib.util.find_spec("tensorboard"):
-        loggers.append(TensorBoardLogger(directory, name="logs", version="tensorboard"))
+    tensorboard = importlib.util.find_spec("tensorboard") is not None
     checkpoint = cb.ModelCheckpoint(
         directory / "checkpoints",
         filename="best",
@@ -152,7 +151,10 @@ def fit(
         callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
 
     # The weights were drawn before; all else random is seeded per epoch, and the caller's state comes back.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # A function that torch is about to rename; no cells set apart for validation; a resumed run.
+        for known in (".*LeafSpec.*", ".*no `val_dataloader`.*", "Checkpoint directory .* exists.*"):
+            warnings.filterwarnings("ignore", message=known)
         if not resume:
             _estimate(task, train, target, precision=precision, epochs=settings.epochs, n_cells=n_train)
         trainer = lightning.Trainer(
@@ -160,8 +162,7 @@ def fit(
             devices=1,
             max_epochs=settings.epochs,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
-            gradient_clip_val=config.optimiser.gradient_clip or None,
-            logger=loggers,
+            logger=TensorBoardLogger(directory, name="logs", version="") if tensorboard else False,
             callbacks=callbacks,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -14,7 +14,7 @@ import scssl
 from scssl.errors import ScsslError, SettingsError
 from scssl.model import build_task
 from scssl.training import Config, Optimiser, Training, fit, get_preset, resolve_device
-from scssl.training.fit import resolve_precision, steps_batch_size
+from scssl.training.trainer import resolve_precision, steps_batch_size
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scssl.report import Run, Section, confusion_table
+from scssl.metrics import confusion_table
+from scssl.report import Run, Section
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -39,19 +39,6 @@ def test_loss_curve_without_its_columns_is_an_error():
         report.loss_curve(pd.DataFrame({"train_loss": [1]}))
 
 
-def test_confusion_table_against_a_loop():
-    rng = np.random.default_rng(0)
-    truth, predicted = rng.choice(["a", "b", "c10", "c9"], 200), rng.choice(["b", "c9", "new"], 200)
-    table = report.confusion_table(truth, predicted)
-    assert list(table.index) == ["a", "b", "c9", "c10"]
-    assert list(table.columns) == ["a", "b", "c9", "c10", "new"]
-    for i in table.index:
-        for j in table.columns:
-            assert table.loc[i, j] == sum(t == i and p == j for t, p in zip(truth, predicted, strict=True))
-    with pytest.raises(DataError, match="3 true labels but 2"):
-        report.confusion_table(np.array(["a"] * 3), np.array(["a"] * 2))
-
-
 def test_confusion_matrix_shows_row_shares_and_counts():
     counts = pd.DataFrame([[3, 1], [0, 0]], index=["a", "b"], columns=["a", "b"])
     axes = draw(report.confusion_matrix(counts))[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scssl.report.confusion import confusion_matrix, confusion_table
+from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding, umap
 from scssl.report.page import render, write_page
@@ -14,7 +14,6 @@ __all__ = [
     "Run",
     "Section",
     "confusion_matrix",
-    "confusion_table",
     "embedding",
     "loss_curve",
     "palette",

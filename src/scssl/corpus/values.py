@@ -54,6 +54,13 @@ class MatrixKind:
     """True if each cell's values, logs undone, are whole multiples of its smallest: the counts could be restored."""
     n_values: int = 0
     """Non-zero values looked at."""
+    n_cells_whole: int = 0
+    """Cells, not empty ones, all of whose values are whole numbers and not negative."""
+
+    @property
+    def joined(self) -> bool:
+        """True if many cells hold counts and many do not: two kinds of data in one matrix."""
+        return 0.05 * self.n_cells < self.n_cells_whole < 0.95 * self.n_cells
 
     def __str__(self) -> str:
         if self.kind == "log1p":
@@ -96,12 +103,17 @@ def describe_values(source: CellSource, *, n_cells: int = 2000) -> MatrixKind:
     n_cells
         Cells to look at, at most.
     """
+    return describe_matrix(sample_rows(source, n_cells=n_cells))
+
+
+def sample_rows(source: CellSource, *, n_cells: int) -> sp.csr_matrix:
+    """Read about `n_cells` cells (all, if there are fewer), in four blocks from all over the file."""
     import scipy.sparse as sp
 
     n_blocks = 4 if source.n_cells > n_cells else 1
     step = min(n_cells, source.n_cells) // n_blocks
     starts = np.linspace(0, source.n_cells - step, n_blocks).astype(int)
-    return describe_matrix(sp.vstack([source.rows(start, start + step) for start in starts.tolist()], format="csr"))
+    return sp.vstack([source.rows(start, start + step) for start in starts.tolist()], format="csr")
 
 
 def describe_matrix(X: sp.csr_matrix) -> MatrixKind:
@@ -124,6 +136,7 @@ def describe_matrix(X: sp.csr_matrix) -> MatrixKind:
         "n_infinite": int(len(values) - finite.sum()) - n_nan,
         "n_cells": X.shape[0],
         "n_values": len(present),
+        "n_cells_whole": _count_whole_cells(X),
     }
     if not finite.all() or len(present) == 0:
         return MatrixKind(kind="other", **base)
@@ -134,6 +147,12 @@ def describe_matrix(X: sp.csr_matrix) -> MatrixKind:
     if whole == 1.0:
         return MatrixKind(kind="counts", **base)
     return MatrixKind(**base, **_guess_transform(X, largest=base["maximum"]))
+
+
+def _count_whole_cells(X: sp.csr_matrix) -> int:
+    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    wrong = (X.data != np.rint(X.data)) | (X.data < 0) | ~np.isfinite(X.data)
+    return int(np.count_nonzero((np.bincount(rows[wrong], minlength=X.shape[0]) == 0) & (np.diff(X.indptr) > 0)))
 
 
 def _guess_transform(X: sp.csr_matrix, *, largest: float) -> dict[str, Any]:

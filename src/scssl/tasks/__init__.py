@@ -1,0 +1,8 @@
+"""What a pre-trained model is used for: each task with the verbs fit, predict, evaluate, save and load."""
+
+from __future__ import annotations
+
+from scssl.tasks.annotate import Annotation, Annotator
+from scssl.tasks.labels import read_label_map
+
+__all__ = ["Annotation", "Annotator", "read_label_map"]

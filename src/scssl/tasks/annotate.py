@@ -1,0 +1,358 @@
+"""Annotator: names for new cells, from a labelled reference in the space of a pre-trained encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+import numpy as np
+import pandas as pd
+
+from scssl import keys
+from scssl.corpus.sources import open_source
+from scssl.errors import DataError, SettingsError
+from scssl.log import logger
+from scssl.metrics import ClassificationScores, classification_scores
+from scssl.tasks import annotator_files
+from scssl.tasks.knn import vote
+from scssl.tasks.labels import UNLABELLED, encode, map_labels, read_label_map, read_labels
+from scssl.tasks.output import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from typing import Self
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from scssl.genes import GenePanel
+
+Mode = Literal["zero_shot"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Embedder(Protocol):
+    """What an annotator needs of a model: `scssl.CellModel`, or a baseline of the same shape."""
+
+    panel: GenePanel
+
+    def embed(
+        self, data: AnnData | Path | str, *, layer: str | None = None, batch_size: int = ..., device: Device = ...
+    ) -> NDArray[np.float32]:
+        """Embed cells, (n_cells, n_latent)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """Labels for the cells of one query."""
+
+    labels: pd.Categorical
+    """(n_cells,) predicted names; the categories are those of the reference. Missing for cells without any count."""
+    confidence: NDArray[np.float32]
+    """(n_cells,) share of the k nearest reference cells that have the label; 0 for cells without any count."""
+    embedding: NDArray[np.float32]
+    """(n_cells, n_latent)."""
+    obs: pd.DataFrame
+    """Annotation of the cells as it came with them."""
+    file: str
+    """What the query is called in messages."""
+    settings: dict[str, Any]
+    """How the labels came about, as written to ``uns``."""
+
+    def results(self, *, key_added: str | None = None) -> Results:
+        """Return the labels under the names that they have in an AnnData, see `Annotator.predict`."""
+        task, label, confidence, embedding = "annotate", keys.LABEL, keys.CONFIDENCE, keys.EMBEDDING
+        if key_added is not None:
+            task, label, embedding = f"annotate_{key_added}", f"{key_added}_label", f"X_{key_added}"
+            confidence = f"{key_added}_confidence"
+        return Results(
+            task=task,
+            settings=self.settings,
+            obs={label: self.labels, confidence: self.confidence},
+            obsm={embedding: self.embedding},
+        )
+
+    def score(
+        self,
+        truth: str,
+        *,
+        label_map: Mapping[str, str | None] | None = None,
+        unlabelled: Collection[str] = UNLABELLED,
+    ) -> ClassificationScores:
+        """Score the labels, see `Annotator.evaluate`."""
+        true = map_labels(read_labels(self.obs, truth, file=self.file, unlabelled=unlabelled), label_map)
+        if true.isna().all():
+            message = f"{self.file}: the label map leaves no cell of obs[{truth!r}] to score"
+            raise DataError(message)
+        predicted = np.asarray(self.labels.astype(object), dtype=object)
+        predicted[pd.isna(predicted)] = "(no counts)"
+        return classification_scores(true, predicted, reference_classes=list(self.labels.categories))
+
+
+class Annotator:
+    """Label cells by a labelled reference, in the space of a pre-trained encoder.
+
+    ``zero_shot``: each cell gets the label that most of its `k` nearest reference cells have (Euclidean distance
+    between embeddings, exact search, the very nearest cell included); where labels are level, the nearest cell decides.
+    Nothing is trained.
+
+    Parameters
+    ----------
+    model
+        `scssl.CellModel`, or the folder of one.
+    mode
+        How labels are found; only ``"zero_shot"`` in this version.
+    k
+        Neighbours that vote.
+
+    Examples
+    --------
+    >>> import scssl
+    >>> model = scssl.load("model/")  # doctest: +SKIP
+    >>> annotator = scssl.tasks.Annotator(model).fit(reference, labels="cell_type")  # doctest: +SKIP
+    >>> annotator.predict(query).obs["scssl_label"]  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Embedder | Path | str, *, mode: Mode = "zero_shot", k: int = 5) -> None:
+        if mode not in get_args(Mode):
+            message = f"mode {mode!r} is not known; choose one of: {', '.join(get_args(Mode))}"
+            raise SettingsError(message)
+        if k < 1:
+            message = f"k is {k}; at least one neighbour has to vote"
+            raise SettingsError(message)
+        self.mode, self.k = mode, k
+        self.model_name = "in memory"
+        if isinstance(model, str | Path):
+            from scssl.model import load
+
+            self.model_name = str(model)
+            model = load(model)
+        self.model: Embedder = model
+        self.reference: annotator_files.Reference | None = None
+
+    def fit(
+        self,
+        reference: AnnData | Path | str,
+        *,
+        labels: str = "cell_type",
+        layer: str | None = None,
+        unlabelled: Collection[str] = UNLABELLED,
+        device: Device = "auto",
+    ) -> Self:
+        """Take the labelled cells of a reference.
+
+        Parameters
+        ----------
+        reference
+            AnnData or file with raw counts.
+        labels
+            Column of ``obs`` with the names.
+        layer
+            Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
+        unlabelled
+            Names, in any case, that mean "not known"; such cells, those without a name and those without any count
+            on the model's genes are left out.
+        device
+            Where to compute.
+
+        Raises
+        ------
+        DataError
+            If the column is missing, fewer than `k` cells are labelled, or the counts cannot be used.
+        """
+        with open_source(reference, layer=layer) as source:
+            names = read_labels(source.obs, labels, file=source.file, unlabelled=unlabelled)
+            file = source.file
+        embedding = self.model.embed(reference, layer=layer, device=device)
+        names = names.where(~_empty(self.model, reference, layer=layer, n_cells=len(names)), None)
+        kept = names.notna().to_numpy()
+        if kept.sum() < self.k:
+            message = f"{file}: has {kept.sum()} labelled cells in obs[{labels!r}], fewer than k = {self.k}; lower k"
+            raise DataError(message)
+        codes, classes = encode(names[kept])
+        rare = [name for name, n in zip(classes, np.bincount(codes), strict=True) if 2 * n <= self.k]
+        if rare:
+            logger.warning(
+                "%s: %d of %d labels have too few cells to win a vote of %d neighbours outright: %s",
+                file, len(rare), len(classes), self.k, ", ".join(rare[:10]) + (", ..." if len(rare) > 10 else ""),
+            )  # fmt: skip
+        self.reference = annotator_files.Reference(
+            embedding=embedding[kept].astype(np.float32, copy=False),
+            codes=codes,
+            classes=classes,
+            name=file,
+            labels=labels,
+        )
+        return self
+
+    def annotate(self, query: AnnData | Path | str, *, layer: str | None = None, device: Device = "auto") -> Annotation:
+        """Label cells and hand the labels back, with nothing written anywhere.
+
+        Parameters
+        ----------
+        query
+            AnnData or file with raw counts.
+        layer
+            Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
+        device
+            Where to compute.
+
+        Raises
+        ------
+        SettingsError
+            If `fit` has not been called.
+        DataError
+            If the counts cannot be used, or the genes do not fit the model.
+        """
+        known = self._fitted()
+        with open_source(query, layer=layer) as source:
+            obs, file = source.obs, source.file
+        embedding = self.model.embed(query, layer=layer, device=device)
+        votes = vote(known.embedding, known.codes, embedding, k=self.k)
+        empty = _empty(self.model, query, layer=layer, n_cells=len(obs))
+        settings = {
+            "mode": self.mode,
+            "k": self.k,
+            "model": self.model_name,
+            "genes": self.model.panel.name,
+            "reference": known.name,
+            "labels": known.labels,
+            "n_reference_cells": len(known.codes),
+            "n_classes": len(known.classes),
+            "query": file,
+            "layer": layer or "X",
+            "confidence": f"share of the {self.k} nearest reference cells with this label",
+            "versions": {name: version(name) for name in ("scssl", "torch", "scikit-learn", "anndata", "numpy")},
+        }
+        return Annotation(
+            labels=pd.Categorical.from_codes(
+                np.where(empty, -1, votes.label).tolist(), categories=pd.Index(known.classes, dtype=object)
+            ),
+            confidence=np.where(empty, np.float32(0), votes.share),
+            embedding=embedding,
+            obs=obs,
+            file=file,
+            settings=settings,
+        )
+
+    def predict(
+        self,
+        query: AnnData | Path | str,
+        *,
+        layer: str | None = None,
+        key_added: str | None = None,
+        device: Device = "auto",
+    ) -> AnnData:
+        """Label cells and write the labels beside them.
+
+        Parameters
+        ----------
+        query
+            AnnData (written to) or file (not written to) with raw counts.
+        layer
+            Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
+        key_added
+            Word to put in place of "scssl" in the names below.
+        device
+            Where to compute.
+
+        Returns
+        -------
+        anndata.AnnData
+            The query; for a file, its ``obs`` without the counts. Written:
+
+            - ``obs["scssl_label"]``: categorical, name of the label, missing for cells without any count.
+            - ``obs["scssl_confidence"]``: float32 from 0 to 1, share of the k nearest reference cells that have the
+              label. It says how clear the vote was, and is not the chance of being right.
+            - ``obsm["X_scssl"]``: float32, (n_cells, n_latent), embedding.
+            - ``uns["scssl"]["annotate"]``: settings, reference, model and versions.
+        """
+        from anndata import AnnData
+
+        annotation = self.annotate(query, layer=layer, device=device)
+        adata = AnnData(obs=annotation.obs) if isinstance(query, str | Path) else query
+        annotation.results(key_added=key_added).into(adata)
+        return adata
+
+    def evaluate(
+        self,
+        query: AnnData | Path | str,
+        *,
+        truth: str = "cell_type",
+        label_map: Mapping[str, str | None] | Path | str | None = None,
+        layer: str | None = None,
+        unlabelled: Collection[str] = UNLABELLED,
+        device: Device = "auto",
+    ) -> ClassificationScores:
+        """Label cells and compare with what they are known to be; nothing is written.
+
+        Parameters
+        ----------
+        query
+            AnnData or file with raw counts.
+        truth
+            Column of ``obs`` with the true names.
+        label_map
+            From names in the query to names in the reference, or a file of one (`read_label_map`); names that it does
+            not have stay, and those mapped to nothing are not scored.
+        layer
+            Where the counts are.
+        unlabelled
+            Names, in any case, that mean "not known"; such cells are not scored.
+        device
+            Where to compute.
+
+        Returns
+        -------
+        ClassificationScores
+            A true label that the reference does not have counts as wrong and is listed in ``missing_classes``.
+        """
+        names = read_label_map(label_map) if isinstance(label_map, str | Path) else label_map
+        return self.annotate(query, layer=layer, device=device).score(truth, label_map=names, unlabelled=unlabelled)
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the annotator, its model included, to a folder that works alone.
+
+        Raises
+        ------
+        SettingsError
+            If `fit` has not been called, or there is something at `path`.
+        """
+        annotator_files.write(
+            Path(path), self._fitted(), model=self.model, mode=self.mode, k=self.k, overwrite=overwrite
+        )
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read an annotator from a folder. Nothing is unpickled and nothing executed.
+
+        Raises
+        ------
+        FormatError
+            If the folder is not an annotator, or is truncated, altered or of a later version.
+        """
+        folder = Path(path)
+        settings, reference = annotator_files.read(folder, modes=get_args(Mode))
+        annotator = cls(folder / annotator_files.MODEL, mode=settings["mode"], k=settings["k"])
+        annotator.reference = reference
+        return annotator
+
+    def _fitted(self) -> annotator_files.Reference:
+        if self.reference is None:
+            message = "this annotator has no reference yet: call fit(reference, labels=...) first"
+            raise SettingsError(message)
+        return self.reference
+
+
+def _empty(model: Embedder, data: AnnData | Path | str, *, layer: str | None, n_cells: int) -> NDArray[np.bool_]:
+    """Tell which cells have no count on the model's genes: where they lie means nothing."""
+    from scssl.genes import harmonise
+
+    empty = np.zeros(n_cells, dtype=bool)
+    with open_source(data, layer=layer) as source:
+        on_panel = harmonise(source.var, model.panel, file=source.name).index >= 0
+        for rows, counts in source.chunks():
+            empty[rows] = counts @ on_panel.astype(np.float32) == 0
+    return empty

@@ -1,0 +1,139 @@
+"""`scssl annotate` from file to file."""
+
+from __future__ import annotations
+
+import json
+
+import anndata
+import numpy as np
+import pytest
+from scipy import sparse
+
+import scssl
+from scssl.cli.app import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("annotate")
+    adata = scssl.datasets.simulate_atlas(500, 200, n_types=3, type_effect=3.0)
+    held_out = adata.obs["donor"].isin(adata.obs["donor"].cat.categories[::3]).to_numpy()
+    adata.obs["truth"] = adata.obs["cell_type"].astype(str).replace({"type_1": "first", "type_3": "unknown"})
+    adata[~held_out].copy().write_h5ad(folder / "reference.h5ad")
+    adata[held_out].copy().write_h5ad(folder / "query.h5ad")
+    scssl.pretrain(adata[~held_out].copy(), preset="small", max_epochs=1).save(folder / "model")
+    (folder / "map.csv").write_text("first,type_1\n")
+    return folder
+
+
+def command(folder, out, *more, query="query.h5ad", labels="cell_type"):
+    return [
+        "annotate", str(folder / query), "--model", str(folder / "model"), "--reference",
+        str(folder / "reference.h5ad"), "--labels", labels, "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def test_file_to_file(folder, tmp_path, capsys):
+    before = (folder / "query.h5ad").read_bytes()
+    assert main(command(folder, tmp_path / "o.h5ad")) == 0
+    printed = capsys.readouterr()
+    assert "type_1" in printed.out
+    assert "mean confidence" in printed.out
+    assert "GB of memory" in printed.err
+    assert (folder / "query.h5ad").read_bytes() == before
+    query, out = anndata.read_h5ad(folder / "query.h5ad"), anndata.read_h5ad(tmp_path / "o.h5ad")
+    assert (out.X != query.X).nnz == 0
+    assert out.obs.columns.tolist() == [*query.obs.columns, "scssl_label", "scssl_confidence"]
+    assert out.obsm["X_scssl"].dtype == np.float32
+    assert set(out.obs["scssl_label"].cat.categories) == {"type_1", "type_2", "type_3"}
+    settings = out.uns["scssl"]["annotate"]
+    assert settings["model"] == str(folder / "model")
+    assert settings["reference"] == str(folder / "reference.h5ad")
+    python = scssl.tasks.Annotator(folder / "model").fit(folder / "reference.h5ad").annotate(query)
+    assert list(python.labels) == list(out.obs["scssl_label"])
+
+
+def test_json_with_truth_and_map(folder, tmp_path, capsys):
+    more = ("--truth", "truth", "--label-map", str(folder / "map.csv"), "--json", "--k", "3", "--key-added", "mine")
+    assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
+    result = json.loads(capsys.readouterr().out)
+    n_unknown = (anndata.read_h5ad(folder / "query.h5ad").obs["truth"] == "unknown").sum()
+    assert result["scores"]["unused_cells"] == n_unknown
+    assert result["scores"]["missing_classes"] == []
+    assert result["scores"]["n_cells"] + n_unknown == result["n_cells"] == sum(r["n_cells"] for r in result["labels"])
+    assert 0 <= result["scores"]["macro_f1"] <= 1
+    assert result["keys"] == ["mine_label", "mine_confidence", "X_mine"]
+    out = anndata.read_h5ad(tmp_path / "o.h5ad")
+    assert "mine_label" in out.obs
+    accuracy = (out.obs["mine_label"].astype(str) == out.obs["truth"].replace({"first": "type_1"}).astype(str)).sum()
+    assert result["scores"]["accuracy"] == pytest.approx(accuracy / result["scores"]["n_cells"])
+
+
+def test_scores_for_people_name_missing_types(folder, tmp_path, capsys):
+    assert main(command(folder, tmp_path / "o.h5ad", "--truth", "truth")) == 0
+    out = capsys.readouterr().out
+    assert "macro F1" in out
+    assert "not in the reference, so counted as wrong: first" in out
+    assert "without a true label were not scored" in out
+
+
+def test_other_formats_come_out_as_h5ad(folder, tmp_path):
+    query = anndata.read_h5ad(folder / "query.h5ad")
+    with anndata.settings.override(zarr_write_format=3):
+        query.write_zarr(folder / "query.zarr")
+    assert main(command(folder, tmp_path / "zarr.h5ad", query="query.zarr")) == 0
+    assert main(command(folder, tmp_path / "h5ad.h5ad")) == 0
+    first, second = (anndata.read_h5ad(tmp_path / f"{kind}.h5ad") for kind in ("zarr", "h5ad"))
+    assert list(first.obs["scssl_label"]) == list(second.obs["scssl_label"])
+    assert (first.X != second.X).nnz == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--mode", "magic"), "zero_shot"),
+        (("--k", "0"), "k is 0"),
+        (("--truth", "nothing"), "no column 'nothing'"),
+        (("--label-map", "map.csv"), "needs --truth"),
+        (("--truth", "truth", "--label-map", "nowhere.csv"), "no such file"),
+        (("--layer", "counts"), "has no layer 'counts'"),
+        (("--truth", "donor"), "give --label-map"),
+    ],
+)
+def test_mistakes_cost_one_line_and_leave_nothing(folder, tmp_path, capsys, more, words):
+    assert main(command(folder, tmp_path / "o.h5ad", *more)) == 2
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_mistakes(folder, tmp_path, capsys):
+    assert main(command(folder, tmp_path / "o.h5ad", labels="celltype")) == 2
+    assert "there are: cell_type" in capsys.readouterr().err
+    assert main(command(folder, folder / "query.h5ad")) == 2
+    assert "never changed" in capsys.readouterr().err
+    assert main(command(folder, tmp_path / "o.zarr")) == 2
+    assert ".h5ad" in capsys.readouterr().err
+    assert main(command(folder, tmp_path / "o.h5ad", query="absent.h5ad")) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_output_that_exists_is_kept_unless_told(folder, tmp_path, capsys):
+    out = tmp_path / "o.h5ad"
+    out.write_text("precious")
+    assert main(command(folder, out)) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_text() == "precious"
+    assert main(command(folder, out, "--overwrite")) == 0
+    anndata.read_h5ad(out)
+
+
+def test_log_values_are_refused(folder, tmp_path, capsys):
+    query = anndata.read_h5ad(folder / "query.h5ad")
+    query.X = sparse.csr_matrix(query.X.astype(np.float32).log1p())
+    query.write_h5ad(tmp_path / "log.h5ad")
+    (tmp_path / "out").mkdir()
+    assert main(command(folder, tmp_path / "out" / "o.h5ad", query=tmp_path / "log.h5ad")) == 2
+    assert "log.h5ad" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []

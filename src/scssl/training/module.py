@@ -41,10 +41,16 @@ class PretrainModule(LightningModule):
         self.steps_per_epoch = steps_per_epoch
 
     def on_train_epoch_start(self) -> None:
-        """Draw cell order and dropout from (seed, epoch), so that a resumed run goes on as if never interrupted."""
-        seed, epoch = self.config.training.seed, self.current_epoch
-        torch.manual_seed(seed * 1_000_003 + epoch)
-        self.trainer.train_dataloader.set_epoch(epoch)  # type: ignore[union-attr]
+        """Draw the order of cells from (seed, epoch)."""
+        self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
+
+    def on_train_batch_start(self, batch: CellBatch, batch_idx: int) -> None:
+        """Draw dropout from (seed, epoch) too, so that a resumed run goes on as if it had never been interrupted.
+
+        Not at the start of the epoch: Lightning leaves that hook out in the first epoch of a resumed run.
+        """
+        if batch_idx == 0:
+            torch.manual_seed(self.config.training.seed * 1_000_003 + self.current_epoch)
 
     def transfer_batch_to_device(self, batch: CellBatch, device: torch.device, dataloader_idx: int) -> CellBatch:
         """Copy a batch to the device."""

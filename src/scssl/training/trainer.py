@@ -19,9 +19,12 @@ from scssl.training.callbacks import History, Progress, duration
 from scssl.training.module import PretrainModule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from scssl.corpus import Corpus
+    from scssl.corpus.batch import CellBatch
+    from scssl.corpus.loader import CorpusLoader
     from scssl.pretext import PretextTask
     from scssl.training.config import Config
 
@@ -130,7 +133,9 @@ def fit(
         logger.info("batches of %d cells instead of %d, for enough steps per epoch", batch_size, settings.batch_size)
     target = resolve_device(device)
     precision = resolve_precision(settings.precision, target)
-    train = corpus.loader(split="train", batch_size=batch_size, seed=settings.seed, drop_last=n_train > batch_size)
+    train = _Epochs(
+        corpus.loader(split="train", batch_size=batch_size, seed=settings.seed, drop_last=n_train > batch_size)
+    )
     val = corpus.loader(split="val", batch_size=batch_size, shuffle=False) if n_val else None
 
     last = directory / "checkpoints" / "last.ckpt"
@@ -169,6 +174,9 @@ def fit(
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
+        if resume:
+            # Lightning takes the first batch of a resumed run before any hook could say which epoch it is.
+            train.set_epoch(int(torch.load(last, map_location="cpu", weights_only=True)["epoch"]) + 1)
         module = PretrainModule(task, config, steps_per_epoch=len(train))
         started = time.monotonic()
         try:
@@ -190,6 +198,23 @@ def fit(
     return FitResult(
         history=history.rows, best_epoch=best_epoch, seconds=seconds, batch_size=batch_size, precision=precision
     )
+
+
+class _Epochs:
+    """A loader whose epoch is only what `set_epoch` says, however often Lightning asks for its iterator."""
+
+    def __init__(self, loader: CorpusLoader) -> None:
+        self._loader, self._epoch = loader, 0
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[CellBatch]:
+        self._loader.set_epoch(self._epoch)
+        return iter(self._loader)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
 
 
 def _take_best(task: PretextTask, path: str) -> int:

@@ -133,7 +133,7 @@ def check_columns(files: Mapping[str, Sequence[str]], settings: BuildSettings) -
 
 
 def unique_names(names: NDArray[Any]) -> tuple[NDArray[np.object_], int]:
-    """Make names unique by appending ``-1``, ``-2``, ... to repeated ones.
+    """Make names unique by appending ``-1``, ``-2``, ... to all but the first of a name, skipping what is taken.
 
     Returns
     -------
@@ -141,13 +141,21 @@ def unique_names(names: NDArray[Any]) -> tuple[NDArray[np.object_], int]:
     renamed : int
         How many were changed.
     """
-    unique = pd.Series(names, dtype=object).astype(str)
-    renamed = 0
-    while (repeated := unique.duplicated()).any():
-        number = unique.groupby(unique).cumcount()
-        unique = unique.where(~repeated, unique + "-" + number.astype(str))
-        renamed = max(renamed, int(repeated.sum()))
-    return unique.to_numpy(dtype=object), renamed
+    unique = np.array([str(name) for name in names], dtype=object)
+    repeated = np.flatnonzero(pd.Series(unique, dtype=object).duplicated())
+    if repeated.size == 0:
+        return unique, 0
+    taken = set(unique)
+    last: dict[str, int] = {}
+    for position in repeated.tolist():
+        name = unique[position]
+        number = last.get(name, 0) + 1
+        while f"{name}-{number}" in taken:
+            number += 1
+        last[name] = number
+        unique[position] = f"{name}-{number}"
+        taken.add(unique[position])
+    return unique, int(repeated.size)
 
 
 def _listed(obs: pd.DataFrame) -> str:

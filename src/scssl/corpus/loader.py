@@ -126,7 +126,13 @@ class CorpusLoader:
         return len(self._range)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration; without it each iteration takes the next epoch."""
+        """Choose the order of the next iteration; without it each iteration takes the next epoch.
+
+        Parameters
+        ----------
+        epoch
+            Number of the epoch, from 0.
+        """
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[CellBatch]:

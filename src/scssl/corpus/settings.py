@@ -44,7 +44,13 @@ class BuildSettings:
 
     @classmethod
     def of(cls, **settings: Any) -> Self:
-        """Make settings from keywords; lists may be given as words separated by commas."""
+        """Make settings from keywords; lists may be given as words separated by commas.
+
+        Parameters
+        ----------
+        **settings
+            Any of the fields.
+        """
         for name in ("obs", "unlabelled"):
             if name in settings:
                 settings[name] = _words(settings[name])

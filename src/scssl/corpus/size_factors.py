@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST_WEIGHT = 2.0
-"""A source counts at most this many times as much as the average source, however many cells it has."""
+LARGEST_WEIGHT = 5.0
+"""A source counts at most this many times as much as the median source, however many cells it has."""
 TOLERANCE = 1e-9
 MAX_ROUNDS = 10_000
 
@@ -36,7 +36,7 @@ def gene_share(
     measured
         (n_sources, n_genes) which genes each source measured.
     n_cells
-        (n_sources,) cells behind the counts; a source's weight, capped at twice the mean.
+        (n_sources,) cells behind the counts; a source's weight, capped at five times the median.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def gene_share(
     mask = measured[used].astype(np.float64)
     profile = counts[used] / totals[used, None]
     weight = np.maximum(n_cells[used], 1).astype(np.float64)
-    weight = np.minimum(weight, LARGEST_WEIGHT * weight.mean())
+    weight = np.minimum(weight, LARGEST_WEIGHT * np.median(weight))
     # Constant over the rounds: how much weight stands behind each gene.
     behind = weight @ mask
     share = _normalise(np.divide(weight @ profile, behind, out=np.zeros_like(behind), where=behind > 0))

@@ -24,7 +24,7 @@ def split_groups(
     """Assign groups to splits: each split gets its share of the cells of each source, as far as whole groups allow.
 
     A group that occurs in several sources stays in one split: donors of the same name may be the same person, and
-    keeping them together is wrong in no case. Sources with a single group are pooled and share out among themselves
+    keeping them together does no harm. Sources with a single group are pooled and share out among themselves
     (whole sources may be held out); what one source cannot give, because its groups are too large, the next ones make
     up for. Every source with several groups keeps at least one for training.
 
@@ -52,7 +52,7 @@ def split_groups(
     wanted = {"val": val, "test": test}
     held_out = [split for split, share in wanted.items() if share > 0]
     size: dict[str, int] = defaultdict(int)
-    for (_, group), n in cells.items():
+    for (_, group), n in sorted(cells.items()):
         size[group] += n
     if len(size) < 1 + len(held_out):
         found = ", ".join(repr(g) for g in sorted(size)) or "none"
@@ -74,15 +74,16 @@ def split_groups(
         shuffled = [groups[i] for i in rng.permutation(len(groups))]
         for split in held_out:
             missing[split] += wanted[split] * sum(size[g] for g in shuffled)
-            for group in shuffled:
-                if splits[group] == "train" and size[group] <= missing[split] and _can_spare(shuffled, splits):
-                    splits[group] = split
-                    missing[split] -= size[group]
+        for group in shuffled:
+            split = max(held_out, key=lambda s: missing[s], default="train")
+            if split in missing and size[group] <= missing[split] and _can_spare(shuffled, splits):
+                splits[group] = split
+                missing[split] -= size[group]
     for split in held_out:
         _fill_up(split, missing[split], order, splits, size)
     for split in held_out:
         if split not in splits.values():
-            _force(split, splits, size)
+            _force(split, order, splits, size)
     _tell(splits, size, wanted)
     return splits
 
@@ -109,20 +110,26 @@ def _fill_up(
     split: str, missing: float, strata: list[list[str]], splits: dict[str, str], size: Mapping[str, int]
 ) -> None:
     """Give a split the one more group that brings it nearest to its target, if any brings it nearer."""
-    spare = [g for groups in strata if _can_spare(groups, splits) for g in groups if splits[g] == "train"]
+    spare = _spare(strata, splits)
     nearest = min(spare, key=lambda g: (abs(missing - size[g]), g), default=None)
     if nearest is not None and abs(missing - size[nearest]) < missing:
         splits[nearest] = split
 
 
-def _force(split: str, splits: dict[str, str], size: Mapping[str, int]) -> None:
-    """Give an empty split the smallest group that leaves the split it comes from with cells."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for group, where in splits.items():
-        members[where].append(group)
-    donor = "train" if len(members["train"]) > 1 else max(members, key=lambda s: len(members[s]))
-    smallest = min(members[donor], key=lambda g: (size[g], g))
-    splits[smallest] = split
+def _spare(strata: list[list[str]], splits: Mapping[str, str]) -> list[str]:
+    """List the training groups whose source has another one."""
+    return [g for groups in strata if _can_spare(groups, splits) for g in groups if splits[g] == "train"]
+
+
+def _force(split: str, strata: list[list[str]], splits: dict[str, str], size: Mapping[str, int]) -> None:
+    """Give an empty split the smallest group that can be spared, or failing that the smallest of the fullest split."""
+    groups = _spare(strata, splits)
+    if not groups:
+        members: dict[str, list[str]] = defaultdict(list)
+        for group, where in splits.items():
+            members[where].append(group)
+        groups = max(members.values(), key=len)
+    splits[min(groups, key=lambda g: (size[g], g))] = split
 
 
 def _tell(splits: Mapping[str, str], size: Mapping[str, int], wanted: Mapping[str, float]) -> None:

@@ -173,6 +173,11 @@ class Corpus:
     def open(cls, path: str | Path) -> Corpus:
         """Open a corpus on disk: sizes are checked, checksums only by `verify`.
 
+        Parameters
+        ----------
+        path
+            Its folder.
+
         Raises
         ------
         FormatError
@@ -211,11 +216,23 @@ class Corpus:
         return digest.hexdigest()
 
     def n_cells(self, split: Split | None = None) -> int:
-        """Count the cells in a split, or in all."""
+        """Count the cells in a split, or in all.
+
+        Parameters
+        ----------
+        split
+            ``train``, ``val``, ``test``, or None for all.
+        """
         return sum(shard.n_cells for shard in self.shards_of(split))
 
     def shards_of(self, split: Split | None = None) -> list[Shard]:
-        """Shards of a split in stored order, or all."""
+        """List the shards of a split in stored order, or all.
+
+        Parameters
+        ----------
+        split
+            ``train``, ``val``, ``test``, or None for all.
+        """
         if split is None:
             return self.shards
         if split not in SPLITS:
@@ -225,6 +242,11 @@ class Corpus:
 
     def obs(self, split: Split | None = None) -> pd.DataFrame:
         """Read the cells' annotations, in stored order.
+
+        Parameters
+        ----------
+        split
+            ``train``, ``val``, ``test``, or None for all.
 
         Returns
         -------
@@ -260,7 +282,13 @@ class Corpus:
         rank: int = 0,
         world_size: int = 1,
     ) -> CorpusLoader:
-        """Iterate over the cells of a split as `CellBatch`; see `CorpusLoader`."""
+        """Iterate over the cells of a split as `CellBatch`.
+
+        Parameters
+        ----------
+        split, batch_size, shuffle, seed, labels, drop_last, rank, world_size
+            See `CorpusLoader`.
+        """
         from scssl.corpus.loader import CorpusLoader
 
         return CorpusLoader(

@@ -1,0 +1,44 @@
+"""Small data that many tests share. Treat what a fixture returns as read-only; copy it to change it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def atlas():
+    """600 simulated cells, 300 human genes (Ensembl IDs), 12 donors in 3 studies; obs: cell_type, donor, study, ..."""
+    from scssl.datasets import simulate_atlas
+
+    return simulate_atlas(n_cells=600, n_genes=300, seed=1)
+
+
+@pytest.fixture(scope="session")
+def atlas_file(atlas, tmp_path_factory):
+    """The atlas as an h5ad file."""
+    path = tmp_path_factory.mktemp("atlas") / "atlas.h5ad"
+    atlas.write_h5ad(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus_dir(atlas_file, tmp_path_factory):
+    """A corpus built from the atlas, its genes as the panel, its studies as sources."""
+    from scssl.corpus import Corpus
+
+    out = tmp_path_factory.mktemp("corpus") / "corpus"
+    Corpus.build(atlas_file, out, genes="union", obs=["cell_type"], source="study")
+    return out
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Folder with real data sets; the test is skipped where it is absent."""
+    root = Path(__file__).parent.parent
+    path = Path(os.environ.get("SCSSL_DATA", root / ".." / "shared" / "data")).resolve()
+    if not path.is_dir():
+        pytest.skip(f"no real data at {path}; set SCSSL_DATA")
+    return path

@@ -1,0 +1,129 @@
+"""Opening a corpus: what is whole opens, what is not says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from scssl.corpus import Corpus
+from scssl.corpus import manifest as manifests
+from scssl.corpus.verify import verify_folder
+from scssl.errors import FormatError, SettingsError
+
+
+@pytest.fixture
+def copy(corpus_dir, tmp_path):
+    return shutil.copytree(corpus_dir, tmp_path / "copy")
+
+
+def test_contents(corpus_dir, atlas):
+    corpus = Corpus.open(corpus_dir)
+    assert corpus.n_cells() == atlas.n_obs == sum(corpus.n_cells(s) for s in ("train", "val", "test"))
+    assert corpus.sources == sorted(atlas.obs["study"].unique())
+    assert corpus.categories == {
+        "cell_type": sorted(atlas.obs["cell_type"].unique()),
+        "donor": sorted(atlas.obs["donor"].unique()),
+    }
+    assert corpus.measured.shape == corpus.gene_counts.shape == (3, atlas.n_vars)
+    assert corpus.source_cells.sum() == corpus.n_cells("train")
+    assert corpus.gene_share().sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(corpus.measured_share(), 1, atol=1e-5)
+    numbers = [shard.first_cell for shard in corpus.shards]
+    assert numbers == np.cumsum([0, *(shard.n_cells for shard in corpus.shards[:-1])]).tolist()
+    with pytest.raises(SettingsError, match="train, val, test"):
+        corpus.n_cells("holdout")
+
+
+def test_info_is_plain_and_true(corpus_dir):
+    corpus = Corpus.open(corpus_dir)
+    info = json.loads(json.dumps(corpus.info(), allow_nan=False))
+    assert info["cells"] == 600
+    assert info["bytes"] <= sum(p.stat().st_size for p in corpus_dir.rglob("*") if p.is_file())
+    assert info["nonzeros"] == sum(s["n_nonzeros"] for s in info["sources"])
+    assert [s["name"] for s in info["sources"]] == corpus.sources
+    for split, n in info["splits"].items():
+        assert sum(s["n_cells"][split] for s in info["sources"]) == n
+
+
+def test_reading_needs_no_anndata(corpus_dir):
+    import subprocess
+    import sys
+
+    script = (
+        "import sys; from scssl.corpus import Corpus; c = Corpus.open(sys.argv[1]); c.obs(); c.info(); c.verify();"
+        "assert not {'anndata', 'scanpy', 'torch'} & set(sys.modules), set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(corpus_dir)], check=True)
+
+
+def test_any_flipped_byte_is_found(copy):
+    """Every file, one byte: `verify` names exactly this file."""
+    files = [p for p in sorted(copy.rglob("*")) if p.is_file() and p.name != manifests.FILE and p.stat().st_size]
+    assert len(files) > 50
+    rng = np.random.default_rng(0)
+    for path in files:
+        whole = path.read_bytes()
+        position = int(rng.integers(len(whole)))
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        _, problems = verify_folder(copy)
+        assert problems == [f"{path.relative_to(copy).as_posix()}: altered, its checksum differs"]
+        path.write_bytes(whole)
+    assert Corpus.open(copy).verify() == []
+
+
+def test_every_truncated_or_missing_file_is_found_on_opening(copy):
+    for path in [p for p in sorted(copy.rglob("*")) if p.is_file() and p.name != manifests.FILE and p.stat().st_size]:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        with pytest.raises(FormatError, match=f"{path.name}: has .* bytes"):
+            Corpus.open(copy)
+        path.unlink()
+        with pytest.raises(FormatError, match="missing"):
+            Corpus.open(copy)
+        assert verify_folder(copy)[1] == [f"{path.relative_to(copy).as_posix()}: missing"]
+        path.write_bytes(whole)
+
+
+def test_altered_manifest(copy):
+    path = copy / manifests.FILE
+    whole = path.read_text()
+    rng = np.random.default_rng(0)
+    for position in rng.integers(len(whole), size=50).tolist():
+        flipped = "#" if whole[position] != "#" else "!"
+        path.write_text(whole[:position] + flipped + whole[position + 1 :])
+        with pytest.raises(FormatError, match=r"corpus\.json"):
+            Corpus.open(copy)
+    for text in ("", "[]", "{", whole[: len(whole) // 2]):
+        path.write_text(text)
+        with pytest.raises(FormatError, match=r"corpus\.json"):
+            Corpus.open(copy)
+
+
+def test_newer_version(copy):
+    content = json.loads((copy / manifests.FILE).read_text())
+    path = copy / manifests.FILE
+    path.write_text(json.dumps({**content, "version": manifests.VERSION + 1}))
+    with pytest.raises(FormatError, match=r"format version 2.*pip install -U scssl"):
+        Corpus.open(copy)
+
+
+def test_not_a_corpus(tmp_path):
+    with pytest.raises(FormatError, match="no such folder"):
+        Corpus.open(tmp_path / "none")
+    with pytest.raises(FormatError, match="not a corpus"):
+        Corpus.open(tmp_path)
+
+
+def test_an_unknown_file_is_told(copy):
+    (copy / "train" / "notes.txt").write_text("mine")
+    assert verify_folder(copy)[1] == ["train/notes.txt: not part of the corpus"]
+
+
+def test_manifest_is_complete_or_absent(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifests.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        manifests.write_manifest(tmp_path, {})
+    assert not (tmp_path / manifests.FILE).exists()

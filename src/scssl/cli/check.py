@@ -60,8 +60,8 @@ def describe(report: FileReport) -> str:
 def _cells(report: FileReport) -> list[str]:
     values = "dense" if report.n_values is None else f"{report.n_values:,} values"
     size = (
-        f"{report.n_cells:,} cells by {report.n_features:,} features, {values}; {_bytes(report.bytes_on_disk)} on disk, "
-        f"{_bytes(report.bytes_in_memory)} if loaded whole (scssl reads it in chunks)"
+        f"{report.n_cells:,} cells by {report.n_features:,} features, {values}; "
+        f"{_bytes(report.bytes_on_disk)} on disk, {_bytes(report.bytes_in_memory)} if loaded whole"
     )
     return [size]
 

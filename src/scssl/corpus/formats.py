@@ -46,9 +46,10 @@ def _open_hdf5(path: Path, *, layer: str | None) -> Source:
     from scssl.corpus import tenx
 
     with path.open("rb") as stream:
-        signature = stream.read(8)
-    if signature != b"\x89HDF\r\n\x1a\n":
-        hint = "a compressed file: decompress it first" if signature[:2] == b"\x1f\x8b" else "not an HDF5 file"
+        start = stream.read(2)
+    # Not by the first bytes: MuData puts a text before the HDF5 signature.
+    if not h5py.is_hdf5(path):
+        hint = "a compressed file: decompress it first" if start == b"\x1f\x8b" else "not an HDF5 file"
         if path.name.startswith("matrix.mtx") or path.name.endswith((".mtx", ".mtx.gz")):
             hint = f"one file of a 10x folder: give the folder, {path.parent}"
         message = f"{path}: {hint}; scssl reads {KINDS}"
@@ -113,7 +114,7 @@ def open_group(
     """
     layers = ["X"] if "X" in group and _attributes(group, "X").get("encoding-type") != "null" else []
     layers += ["raw"] if "raw" in group and "X" in group["raw"] else []
-    layers += [f"layers/{name}" for name in group.get("layers", ())]
+    layers += [f"layers/{name}" for name in sorted(group.get("layers", ()))]
     obs = _read_table(group, "obs", path=path)
     key = choose_layer(layer, layers, file=str(path), n_cells=len(obs))
     var = _read_table(group, "raw/var" if key == "raw" else "var", path=path)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
 from scssl.corpus.annotation import Column, guess_columns
 from scssl.corpus.sources import CellSource, open_source
-from scssl.corpus.values import MatrixKind, check_counts, describe_matrix, describe_values, sample_rows
+from scssl.corpus.values import MatrixKind, check_counts, describe_matrix, describe_values, sample_rows, whole_cells
 from scssl.errors import DataError
 from scssl.genes import GenePanel, HarmoniseReport, harmonise, load_panel
 from scssl.genes.matching import gene_features, guess_species
@@ -105,7 +106,7 @@ def inspect_file(path: str | Path, *, panel: str | Path | GenePanel = "human", l
     """
     wanted = load_panel(panel)
     with open_source(path, layer=layer) as source:
-        sample = sample_rows(source, n_cells=N_CELLS)
+        numbers, sample = sample_rows(source, n_cells=N_CELLS)
         report = FileReport(
             file=source.file,
             layer=source.layer,
@@ -130,7 +131,7 @@ def inspect_file(path: str | Path, *, panel: str | Path | GenePanel = "human", l
         if report.values.kind != "counts":
             others = [key for key in source.layers if key != source.layer]
             report.elsewhere = dict(_look_elsewhere(path, others))
-            _point_to_counts(report)
+            _point_to_counts(report, joined=_joined(report, source, numbers, sample))
         _judge_genes(report, source, wanted, sample)
     _judge_cells(report)
     report.next = _next_commands(report, panel)
@@ -147,8 +148,7 @@ def _judge_values(report: FileReport, sample: sp.csr_matrix) -> None:
     if values.n_values == 0 and not values.n_nan + values.n_infinite:
         report.problems.append(f"{where} holds nothing but zeros in the {sample.shape[0]:,} cells looked at")
     elif values.kind != "counts":
-        joined = f"; {values.n_cells_whole:,} of the {values.n_cells:,} cells looked at do hold counts" * values.joined
-        report.problems.append(f"{where} holds no raw counts but {values}{joined}")
+        report.problems.append(f"{where} holds no raw counts but {values}")
     elif values.maximum == 1 and values.n_values > 100:
         report.warnings.append(f"all values of {where} are 0 or 1: it was told only whether a gene was seen")
 
@@ -159,11 +159,29 @@ def _look_elsewhere(path: str | Path, keys: list[str]) -> Iterator[tuple[str, Ma
             yield key, describe_values(other, n_cells=N_CELLS // 4)
 
 
-def _point_to_counts(report: FileReport) -> None:
+def _joined(report: FileReport, source: CellSource, numbers: np.ndarray, sample: sp.csr_matrix) -> str:
+    """Say which cells hold counts, if two kinds of data were joined and a column of obs tells them apart."""
+    if not report.values.joined:
+        return ""
+    counts = whole_cells(sample)
+    text = f"{counts.sum():,} of the {len(counts):,} cells looked at hold counts and the others do not"
+    for column in sorted(report.columns, key=lambda one: one.n_values):
+        share = pd.Series(counts).groupby(source.obs[column.name].astype(str).to_numpy()[numbers]).mean()
+        good = sorted(share.index[share == 1])
+        if good and set(share) == {0.0, 1.0}:
+            keep = f"adata[adata.obs[{column.name!r}].isin({good!r})].write_h5ad('counts.h5ad')"
+            return f"{text}: {column.name} tells them apart. Keep those with counts, in Python: {keep}"
+    return f"{text}; keep only those"
+
+
+def _point_to_counts(report: FileReport, *, joined: str) -> None:
     found = [key for key, kind in report.elsewhere.items() if kind.kind == "counts"]
     if found:
         options = " or ".join(f"--layer {_option(key)}" for key in found)
         report.problems[-1] += f". Raw counts are in {' and '.join(map(_spoken, found))}: add {options}"
+        return
+    if joined:
+        report.problems[-1] += f". Data of two kinds were joined: {joined}"
         return
     looked = f" (looked at {', '.join(map(_spoken, report.elsewhere))} too)" if report.elsewhere else ""
     message = f". There are no raw counts in this file{looked}: get them from whoever made it"
@@ -198,8 +216,8 @@ def _judge_genes(report: FileReport, source: CellSource, panel: GenePanel, sampl
     if genes.report.small:
         share = genes.report.measured / genes.report.n_panel
         report.warnings.append(
-            f"only {genes.report.measured:,} of {genes.report.n_panel:,} panel genes are measured ({percent(share)}); fine "
-            "for a targeted panel, else use the file before genes were selected"
+            f"only {genes.report.measured:,} of {genes.report.n_panel:,} panel genes are measured ({percent(share)}); "
+            "fine for a targeted panel, else use the file before genes were selected"
         )
 
 

@@ -78,7 +78,7 @@ class RowCompressed(CellMatrix):
         data = usable_dtype(np.asarray(self._data[first:last]))
         # scipy wants both index arrays of one type, and signed.
         index_type = np.int32 if last - first < np.iinfo(np.int32).max else np.int64
-        arrays = (data, indices.astype(index_type), indptr.astype(index_type))
+        arrays = (data, indices.astype(index_type, copy=False), indptr.astype(index_type, copy=False))
         return canonical(sp.csr_matrix(arrays, shape=(stop - start, self.shape[1])))
 
 
@@ -205,7 +205,8 @@ class _Buckets:
 def column_compressed(data: Any, indices: Any, indptr: Any, shape: tuple[int, int], *, where: str) -> Unordered:
     """Read CSC arrays (of cells by features) by blocks of columns."""
     starts = np.asarray(indptr[:], dtype=np.int64)
-    if len(starts) != shape[1] + 1 or np.any(np.diff(starts) < 0) or not starts[-1] == data.shape[0] == len(indices):
+    fits = len(starts) == shape[1] + 1 and np.all(np.diff(starts) >= 0)
+    if not (fits and starts[-1] == data.shape[0] == indices.shape[0]):
         message = (
             f"{where}: indptr does not fit {shape[1]:,} features and {data.shape[0]:,} values; the file is damaged"
         )
@@ -224,6 +225,7 @@ def canonical(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """Sort the column indices of each row and sum duplicates, in a type that holds the sums."""
     if matrix.has_canonical_format:
         return matrix
+    matrix = matrix.copy()  # the arrays may be the caller's own
     matrix.sort_indices()
     same_row = np.ones(max(matrix.nnz - 1, 0), dtype=bool)
     edges = matrix.indptr[1:-1]

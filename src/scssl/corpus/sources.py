@@ -182,7 +182,7 @@ def _open_anndata(adata: AnnData, *, layer: str | None) -> CellSource:
     path = Path(adata.filename) if adata.filename else None
     name = path.stem if path else "adata"
     layers = [*(["X"] if adata.X is not None else []), *(["raw"] if adata.raw is not None else [])]
-    layers += [f"layers/{key}" for key in adata.layers]
+    layers += [f"layers/{key}" for key in sorted(adata.layers)]
     key = choose_layer(layer, layers, file=name, n_cells=adata.n_obs)
     if key == "raw":
         values, var = adata.raw.X, adata.raw.var

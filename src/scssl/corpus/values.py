@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
 
@@ -103,17 +103,26 @@ def describe_values(source: CellSource, *, n_cells: int = 2000) -> MatrixKind:
     n_cells
         Cells to look at, at most.
     """
-    return describe_matrix(sample_rows(source, n_cells=n_cells))
+    return describe_matrix(sample_rows(source, n_cells=n_cells)[1])
 
 
-def sample_rows(source: CellSource, *, n_cells: int) -> sp.csr_matrix:
-    """Read about `n_cells` cells (all, if there are fewer), in four blocks from all over the file."""
+def sample_rows(source: CellSource, *, n_cells: int) -> tuple[np.ndarray, sp.csr_matrix]:
+    """Read about `n_cells` cells (all, if there are fewer), in four blocks from all over the file.
+
+    Returns
+    -------
+    numbers : (n,) int64
+        Which cells.
+    X : scipy.sparse.csr_matrix
+        (n, n_features).
+    """
     import scipy.sparse as sp
 
     n_blocks = 4 if source.n_cells > n_cells else 1
-    step = min(n_cells, source.n_cells) // n_blocks
-    starts = np.linspace(0, source.n_cells - step, n_blocks).astype(int)
-    return sp.vstack([source.rows(start, start + step) for start in starts.tolist()], format="csr")
+    step = max(1, min(n_cells, source.n_cells) // n_blocks)
+    starts = np.linspace(0, source.n_cells - step, n_blocks).astype(int).tolist()
+    numbers = np.concatenate([np.arange(start, start + step) for start in starts])
+    return numbers, sp.vstack([source.rows(start, start + step) for start in starts], format="csr")
 
 
 def describe_matrix(X: sp.csr_matrix) -> MatrixKind:
@@ -136,7 +145,7 @@ def describe_matrix(X: sp.csr_matrix) -> MatrixKind:
         "n_infinite": int(len(values) - finite.sum()) - n_nan,
         "n_cells": X.shape[0],
         "n_values": len(present),
-        "n_cells_whole": _count_whole_cells(X),
+        "n_cells_whole": int((whole_cells(X) & (np.diff(X.indptr) > 0)).sum()),
     }
     if not finite.all() or len(present) == 0:
         return MatrixKind(kind="other", **base)
@@ -149,10 +158,11 @@ def describe_matrix(X: sp.csr_matrix) -> MatrixKind:
     return MatrixKind(**base, **_guess_transform(X, largest=base["maximum"]))
 
 
-def _count_whole_cells(X: sp.csr_matrix) -> int:
+def whole_cells(X: sp.csr_matrix) -> np.ndarray:
+    """(n_cells,) bool, cells all of whose values could be counts."""
     rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
     wrong = (X.data != np.rint(X.data)) | (X.data < 0) | ~np.isfinite(X.data)
-    return int(np.count_nonzero((np.bincount(rows[wrong], minlength=X.shape[0]) == 0) & (np.diff(X.indptr) > 0)))
+    return cast("np.ndarray", np.bincount(rows[wrong], minlength=X.shape[0]) == 0)
 
 
 def _guess_transform(X: sp.csr_matrix, *, largest: float) -> dict[str, Any]:

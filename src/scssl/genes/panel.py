@@ -190,7 +190,11 @@ class GenePanel:
         except IndexError as error:
             message = f"{path}: some lines have fewer columns than the header ({', '.join(header)})"
             raise FormatError(message) from error
-        return cls._from_columns(column, settings=settings, name=settings.get("name", path.stem))
+        try:
+            return cls._from_columns(column, settings=settings, name=settings.get("name", path.stem))
+        except DataError as error:
+            message = f"{path}: {error}"
+            raise DataError(message) from error
 
     @classmethod
     def _from_columns(cls, column: dict[str, list[str]], *, settings: dict[str, str], name: str) -> Self:

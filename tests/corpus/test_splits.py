@@ -83,3 +83,12 @@ def test_tells_when_a_share_cannot_be_met(caplog):
     with caplog.at_level(logging.WARNING, logger="scssl"):
         split_groups({("s", f"d{i}"): 100 for i in range(3)}, val=0.05, test=0.05, seed=0)
     assert "val gets 33.3 % of the cells instead of 5.0 %" in caplog.text
+
+
+def test_no_source_makes_up_for_the_others_with_most_of_its_donors():
+    """Nine sources of two large donors can give little; the tenth, of small donors, gives only its share."""
+    cells = {(f"s{s}", f"s{s}-d{d}"): 500 for s in range(9) for d in range(2)}
+    cells |= {("small", f"d{d}"): 10 for d in range(50)}
+    for seed in range(5):
+        splits = split_groups(cells, val=0.1, test=0.1, seed=seed)
+        assert sum(splits[f"d{d}"] == "train" for d in range(50)) >= 38

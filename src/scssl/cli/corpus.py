@@ -10,6 +10,8 @@ from cyclopts import Parameter
 from scssl.cli.common import Common, Outcome
 from scssl.errors import SettingsError
 
+SHOWN_SOURCES = 50
+
 
 def build(
     *files: Path,
@@ -143,7 +145,7 @@ def _describe(info: dict[str, Any]) -> Outcome:
         "  sources",
     ]
     width = max(len(source["name"]) for source in info["sources"])
-    for source in info["sources"]:
+    for source in info["sources"][:SHOWN_SOURCES]:
         n = source["n_cells"]
         share = f"{source['measured_share']:.0%}"
         left_out = f", {source['n_empty']:,} empty cells left out" if source["n_empty"] else ""
@@ -152,6 +154,8 @@ def _describe(info: dict[str, Any]) -> Outcome:
             f"({n['train']:,} / {n['val']:,} / {n['test']:,})  {source['n_genes']:>6,} genes measured, "
             f"{share:>4} of a typical cell's counts{left_out}"
         )
+    if len(info["sources"]) > SHOWN_SOURCES:
+        lines.append(f"    and {len(info['sources']) - SHOWN_SOURCES:,} more (all with --json)")
     return Outcome(result=info, text="\n".join(lines))
 
 

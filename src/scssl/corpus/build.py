@@ -38,7 +38,7 @@ _BYTES_PER_CELL: Final = 100
 _OWNER: Final = "owner"
 SECONDS_PER_NONZERO: Final = 8e-8
 """From builds of gzip-compressed h5ad on one core."""
-MEMORY_GB: Final = 1.2
+MEMORY_GB: Final = 1.4
 """What a build takes, whatever its size (chunks of 4,096 cells with 2,000 nonzeros each)."""
 
 
@@ -141,11 +141,11 @@ def _estimate(plan: Plan, out: Path) -> None:
     free = shutil.disk_usage(out.parent).free
     seconds = plan.n_nonzeros * SECONDS_PER_NONZERO
     logger.info(
-        "%s cells of %d sources in %d files, %s genes: up to %.1f GB on disk (%.0f GB free), %.1f GB of memory, %s",
-        f"{plan.n_cells:,}",
-        len(plan.sources),
-        len(plan.files),
-        f"{len(plan.panel):,}",
+        "%s of %s in %s, %s: up to %.1f GB on disk (%.0f GB free), %.1f GB of memory, %s",
+        _number(plan.n_cells, "cell"),
+        _number(len(plan.sources), "source"),
+        _number(len(plan.files), "file"),
+        _number(len(plan.panel), "gene"),
         needed / 1e9,
         free / 1e9,
         MEMORY_GB,
@@ -229,8 +229,12 @@ def _summary(shards: list[dict[str, Any]]) -> str:
     parts = []
     for split in SPLITS:
         mine = [e for e in shards if e["split"] == split]
-        parts.append(f"{split} {sum(e['n_cells'] for e in mine):,} cells in {len(mine)} shards")
+        parts.append(f"{split} {sum(e['n_cells'] for e in mine):,} cells in {_number(len(mine), 'shard')}")
     return ", ".join(parts)
+
+
+def _number(n: int, thing: str) -> str:
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def _duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from scssl.corpus.manifest import SPLITS
 from scssl.corpus.plan import make_plan
 from scssl.corpus.shard import Shard, smallest_dtype
 from scssl.corpus.store import Corpus
-from scssl.corpus.stream import Block, Tally, columns_of, row_totals, stream
+from scssl.corpus.stream import Block, Tally, columns_of, stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def build_in_memory(adata: AnnData, *, settings: BuildSettings) -> Corpus:
 
 def take(block: Block, rows: np.ndarray) -> Block:
     """Choose some cells of a block."""
-    return Block(block.X[rows], block.codes[rows], block.split[rows], block.names[rows])
+    return Block(block.X[rows], block.codes[rows], block.split[rows], block.n_counts[rows], block.names[rows])
 
 
 def make_shard(
@@ -62,6 +62,7 @@ def make_shard(
     n_genes = blocks[0].X.shape[1]
     X = sp.vstack([block.X for block in blocks], format="csr")
     codes = np.concatenate([block.codes for block in blocks])
+    n_counts = np.concatenate([block.n_counts for block in blocks])
     names = np.concatenate([block.names for block in blocks])
     # From here on the cells are held twice at most.
     blocks.clear()
@@ -73,7 +74,7 @@ def make_shard(
         values=X.data.astype(smallest_dtype(int(X.data.max(initial=0))), copy=False),
         indices=X.indices.astype(smallest_dtype(n_genes - 1)),
         indptr=X.indptr.astype(np.int64),
-        n_counts=row_totals(X),
+        n_counts=n_counts[order],
         codes={column: np.ascontiguousarray(codes[order, i]) for i, column in enumerate(columns)},
         names=names[order],
     )

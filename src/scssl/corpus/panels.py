@@ -44,13 +44,18 @@ def choose_panel(settings: BuildSettings, origins: Sequence[str | Path | AnnData
         return spec
     if str(spec) in ("union", "intersection"):
         return panel_of_files(_features(settings, origins), how=cast("Literal['union', 'intersection']", str(spec)))
-    if not str(spec).startswith(VARIABLE):
+    if not of_variable_genes(spec):
         return load_panel(spec)
     number = str(spec).removeprefix(VARIABLE)
     if not number.isdigit():
         message = f"genes={str(spec)!r} is not possible; write hvg:N, N being the number of genes, e.g. hvg:2000"
         raise SettingsError(message)
     return _variable(settings, origins, int(number))
+
+
+def of_variable_genes(spec: str | Path | GenePanel) -> bool:
+    """Whether `genes` asks for the most variable genes of the files."""
+    return not isinstance(spec, GenePanel) and str(spec).startswith(VARIABLE)
 
 
 def _features(settings: BuildSettings, origins: Sequence[str | Path | AnnData]) -> dict[str, pd.DataFrame]:

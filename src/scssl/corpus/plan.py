@@ -19,7 +19,7 @@ from scssl.genes import harmonise
 from scssl.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -125,6 +125,7 @@ def make_plan(origins: Sequence[str | Path | AnnData], settings: BuildSettings) 
             categories[column].update(used)
     splits = {}
     if not settings.by_cell:
+        _tell_shared(group_cells, settings.split_by)
         splits = split_groups(
             group_cells, val=settings.val, test=settings.test, seed=settings.seed, by=settings.split_by
         )
@@ -183,6 +184,8 @@ def _plan_file(
     name: str,
 ) -> tuple[FilePlan, dict[str, NDArray[np.bool_]]]:
     genes = harmonise(source.var, panel, file=source.file)
+    log = logger.warning if genes.report.small else logger.info
+    log("%s: %s", source.file, genes.report)
     kept = int(cells.keep.sum())
     nonzeros = source.nnz if source.nnz is not None else int(DENSE_SHARE * source.n_cells * source.n_features)
     for column in cells.absent:
@@ -229,6 +232,19 @@ def _settle_sources(
             file.sources[value] = codes[name]
             source_files[codes[name]].append(file.file)
     return list(codes), source_files, rows
+
+
+def _tell_shared(group_cells: Mapping[tuple[str, str], int], column: str) -> None:
+    times = Counter(group for _, group in group_cells)
+    shared = [group for group, n in times.items() if n > 1]
+    if shared:
+        logger.info(
+            "%d values of %r are in several sources; their cells stay in one split: %s%s",
+            len(shared),
+            column,
+            ", ".join(repr(group) for group in shared[:5]),
+            ", ..." if len(shared) > 5 else "",
+        )
 
 
 def _refuse_repeats(origins: Sequence[Any]) -> None:

@@ -60,6 +60,7 @@ class Spill:
         order = np.argsort(bucket, kind="stable")
         X = sp.vstack([block.X for block, _ in self._waiting], format="csr")[order]
         codes = np.concatenate([block.codes for block, _ in self._waiting])[order]
+        n_counts = np.concatenate([block.n_counts for block, _ in self._waiting])[order]
         names = np.concatenate([block.names for block, _ in self._waiting])[order]
         self._waiting, self._nonzeros = [], 0
         edges = np.searchsorted(bucket[order], np.arange(self._first[-1] + 1))
@@ -72,6 +73,7 @@ class Spill:
                 X.indices[first:last].astype(smallest_dtype(X.shape[1] - 1)),
                 np.diff(X.indptr[start : stop + 1]).astype(np.int32),
                 codes[start:stop],
+                n_counts[start:stop],
                 np.frombuffer(_SEPARATOR.join(names[start:stop]).encode(), dtype=np.uint8),
             ]
             with self._path(number).open("ab") as file:
@@ -105,10 +107,10 @@ def _read(path: Path, split: int, n_genes: int) -> list[Block]:
     size = path.stat().st_size
     with path.open("rb") as file:
         while file.tell() < size:
-            values, indices, lengths, codes, names = (np.load(file, allow_pickle=False) for _ in range(5))
+            values, indices, lengths, codes, n_counts, names = (np.load(file, allow_pickle=False) for _ in range(6))
             # int32 throughout, else scipy widens both to int64.
             indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
             X = sp.csr_matrix((values, indices.astype(np.int32), indptr), shape=(lengths.size, n_genes))
             text = np.array(names.tobytes().decode().split(_SEPARATOR), dtype=object)
-            blocks.append(Block(X, codes, np.full(lengths.size, split, dtype=np.int8), text))
+            blocks.append(Block(X, codes, np.full(lengths.size, split, dtype=np.int8), n_counts, text))
     return blocks

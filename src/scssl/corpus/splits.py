@@ -55,10 +55,10 @@ def split_groups(
     for (_, group), n in sorted(cells.items()):
         size[group] += n
     if len(size) < 1 + len(held_out):
-        found = ", ".join(repr(g) for g in sorted(size)) or "none"
+        found = " and ".join(repr(g) for g in sorted(size)) or "missing values"
         message = (
-            f"cannot split by {by!r} into train, {' and '.join(held_out)}: the cells have {len(size)} {by} value(s): "
-            f"{found}. Choose another column with --split-by, split at random with --split-by cell (cells of one "
+            f"cannot split by {by!r} into train, {' and '.join(held_out)}: this column has only {found}. "
+            f"Choose another column with --split-by, split at random with --split-by cell (cells of one "
             "donor in several splits: scores will look better than they are), or hold nothing out with "
             "--val 0 --test 0"
         )
@@ -72,13 +72,17 @@ def split_groups(
     missing = dict.fromkeys(held_out, 0.0)
     for groups in order:
         shuffled = [groups[i] for i in rng.permutation(len(groups))]
+        share = {split: wanted[split] * sum(size[g] for g in shuffled) for split in held_out}
         for split in held_out:
-            missing[split] += wanted[split] * sum(size[g] for g in shuffled)
+            missing[split] += share[split]
         for group in shuffled:
-            split = max(held_out, key=lambda s: missing[s], default="train")
-            if split in missing and size[group] <= missing[split] and _can_spare(shuffled, splits):
+            # Once a source has given its share, it does not make up for others.
+            open_to = [split for split in held_out if share[split] > 0]
+            split = max(open_to, key=lambda s: missing[s], default="train")
+            if split in open_to and size[group] <= missing[split] and _can_spare(shuffled, splits):
                 splits[group] = split
                 missing[split] -= size[group]
+                share[split] -= size[group]
     for split in held_out:
         _fill_up(split, missing[split], order, splits, size)
     for split in held_out:

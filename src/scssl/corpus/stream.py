@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from scssl.corpus.cells import CellTable, Coded, read_cells
 from scssl.corpus.manifest import SPLITS
+from scssl.corpus.panels import of_variable_genes
 from scssl.corpus.shard import SOURCE, smallest_dtype
 from scssl.corpus.sources import open_source
 from scssl.corpus.values import check_counts
@@ -41,6 +42,8 @@ class Block:
     """(n_cells, 1 + n_columns) codes of the source and of the kept columns."""
     split: NDArray[np.int8]
     """(n_cells,) position in `SPLITS`."""
+    n_counts: NDArray[np.int64]
+    """(n_cells,) total counts."""
     names: NDArray[np.object_]
     """(n_cells,) cell names."""
 
@@ -68,7 +71,7 @@ class Tally:
     """What happened during a build."""
 
     sources: list[SourceTally]
-    files: list[dict[str, Any]]
+    files: list[FilePlan]
     gene_counts: NDArray[np.int64]
     """(n_sources, n_genes) totals in the train split."""
 
@@ -79,20 +82,21 @@ class Tally:
             SourceTally(name, files, int(row.sum()))
             for name, files, row in zip(plan.sources, plan.source_files, plan.measured, strict=True)
         ]
+        return cls(sources, plan.files, np.zeros(plan.measured.shape, dtype=np.int64))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the manifest."""
         files = [
             {
                 "file": file.file,
                 "name": file.name,
-                "cells": file.n_cells,
-                "cells_left_out_by_where": file.n_cells - file.n_kept,
+                "n_cells": file.n_cells,
+                "n_left_out_by_where": file.n_cells - file.n_kept,
+                "genes": file.genes.report.to_dict(),
             }
-            for file in plan.files
+            for file in self.files
         ]
-        return cls(sources, files, np.zeros(plan.measured.shape, dtype=np.int64))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the manifest."""
-        return {"files": self.files, "sources": [asdict(source) for source in self.sources]}
+        return {"files": files, "sources": [asdict(source) for source in self.sources]}
 
 
 def check_first_cells(plan: Plan) -> None:
@@ -173,7 +177,9 @@ def _block(
     if chosen.size == 0:
         return None
     X = X if chosen.size == X.shape[0] else X[chosen]
-    file.genes.check_counts_share(X)
+    if not of_variable_genes(plan.settings.genes):
+        # The most variable genes of these files hold little of the counts by nature, not because the panel is wrong.
+        file.genes.check_counts_share(X)
     kept = file.genes.apply(X)
     number = rows.start + chosen
     source = cells.codes[number, 0]
@@ -189,11 +195,12 @@ def _block(
         drawn = drawn[chosen[~empty]]
     else:
         drawn = drawn[chosen]
-    _count(kept, source, drawn, tally)
+    totals = row_totals(kept)
+    _count(kept, totals, source, drawn, tally)
     names = cells.names[number]
     if plan.many():
         names = np.array([f"{file.name}:{name}" for name in names], dtype=object)
-    return Block(kept, cells.codes[number], drawn, names)
+    return Block(kept, cells.codes[number], drawn, totals, names)
 
 
 def _draw_splits(rng: np.random.Generator, n: int, plan: Plan) -> NDArray[np.int8]:
@@ -215,8 +222,9 @@ def _drop_not_measured(X: sp.csr_matrix, source: NDArray[np.int32], plan: Plan, 
     return X
 
 
-def _count(X: sp.csr_matrix, source: NDArray[np.int32], split: NDArray[np.int8], tally: Tally) -> None:
-    totals = row_totals(X)
+def _count(
+    X: sp.csr_matrix, totals: NDArray[np.int64], source: NDArray[np.int32], split: NDArray[np.int8], tally: Tally
+) -> None:
     lengths = np.diff(X.indptr)
     for code in np.unique(source):
         mine, entry = source == code, tally.sources[code]

@@ -79,6 +79,7 @@ def test_counts_found_elsewhere(cells, tmp_path, place, option):
     assert "X holds no raw counts but log1p values of counts normalised to 10,000 per cell" in said(report)
     assert f"Raw counts are in {'raw' if place == 'raw' else 'layer ' + repr(place)}: add {option}" in said(report)
     assert report.next == [f"scssl check {path} {option}"]
+    assert ("try --layer raw" in " ".join(report.warnings)) == (place == "raw")
     again = inspect_file(path, layer=place)
     assert again.usable
     assert option in again.next[0]

@@ -158,4 +158,4 @@ assert n == n_features * per
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(out.stdout) < 700
+    assert float(out.stdout) < 400

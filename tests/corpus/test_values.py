@@ -144,5 +144,7 @@ def test_sample_comes_from_all_over_the_file():
     assert numbers[0] == 0
     assert numbers[-1] == 99
     assert sample[:, 0].toarray().ravel().tolist() == (numbers + 1).tolist()
+    by_column = open_source(ad.AnnData(sp.csc_matrix(X)))
+    assert sample_rows(by_column, n_cells=20)[0].tolist() == list(range(40, 60))
     assert sample_rows(source, n_cells=1000)[0].tolist() == list(range(100))
     assert sample_rows(source, n_cells=3)[1].shape[0] == 4

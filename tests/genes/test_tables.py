@@ -102,7 +102,9 @@ def test_strip_version(name, stripped):
     assert strip_version(name) == stripped
 
 
-@pytest.mark.parametrize("name", ["RP11-34P13.7", "AC000001.1", "CTD-2192J16.22", "AL627309.1", "XXbac-BPG299F13.17"])
+@pytest.mark.parametrize(
+    "name", ["RP11-34P13.7", "AC000001.1", "CTD-2192J16.22", "AL627309.1", "XXbac-BPG299F13.17", "BX284668.5"]
+)
 def test_clone_names(name):
     assert is_clone_name(name, "human")
 

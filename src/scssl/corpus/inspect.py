@@ -215,9 +215,10 @@ def _judge_genes(report: FileReport, source: CellSource, panel: GenePanel, sampl
         report.problems.append(str(error).removeprefix(f"{report.file}: "))
     if genes.report.small:
         share = genes.report.measured / genes.report.n_panel
+        more = "try --layer raw, which may have more" if "raw" in source.layers and source.layer != "raw" else ""
         report.warnings.append(
             f"only {genes.report.measured:,} of {genes.report.n_panel:,} panel genes are measured ({percent(share)}); "
-            "fine for a targeted panel, else use the file before genes were selected"
+            f"fine for a targeted panel, else {more or 'use the file before genes were selected'}"
         )
 
 

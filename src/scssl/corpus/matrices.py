@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     Triplets = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-BLOCK_VALUES: Final = 8_000_000
-"""Stored values handled at a time where the order on disk is not that of the rows (about 200 MB while sorting)."""
+BLOCK_VALUES: Final = 4_000_000
+"""Stored values handled at a time where the order on disk is not that of the rows (reading them takes about 250 MB)."""
 
 
 class CellMatrix(ABC):

@@ -118,9 +118,11 @@ def sample_rows(source: CellSource, *, n_cells: int) -> tuple[np.ndarray, sp.csr
     """
     import scipy.sparse as sp
 
-    n_blocks = 4 if source.n_cells > n_cells else 1
+    # Where values lie in another order, every block costs a pass over the whole file: then one, from the middle.
+    n_blocks = 4 if source.n_cells > n_cells and not source.by_column else 1
     step = max(1, min(n_cells, source.n_cells) // n_blocks)
-    starts = np.linspace(0, source.n_cells - step, n_blocks).astype(int).tolist()
+    last = source.n_cells - step
+    starts = [last * block // 3 for block in range(4)] if n_blocks == 4 else [last // 2]
     numbers = np.concatenate([np.arange(start, start + step) for start in starts])
     return numbers, sp.vstack([source.rows(start, start + step) for start in starts], format="csr")
 

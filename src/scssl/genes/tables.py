@@ -31,7 +31,7 @@ _PLAIN: Final = re.compile(r"(?!ENSG)[A-Z][A-Z0-9]{2,}")
 _CLONE: Final = {
     # Names of unnamed genes, after the clone they lie on (RP11-34P13.7, AC000001.1): GENCODE changes them all the
     # time. They are no panel genes, but they show that a file is about this species.
-    "human": re.compile(r"(?:RP\d+|CT[A-D]|KB|XX\w*|GS\d|AC|AL|AP|AF|FP|LA\d+\w*|Z|U)[-\d]\w*(?:-\w+)?\.\d+(?:-\d+)?"),
+    "human": re.compile(r"(?:(?:RP\d+|CT[A-D]|KB|XX\w*|GS\d|LA\d+\w*)-\w+(?:-\w+)?|[A-Z]{1,2}\d{5,6})\.\d+(?:-\d+)?"),
     "mouse": re.compile(r"(?:Gm\d+|\w+Rik|RP2\d-\w+\.\d+|(?:AC|AL|CT)\d+\.\d+)"),
 }
 

@@ -15,8 +15,7 @@ import scssl
 from scssl.corpus.sources import open_source
 from scssl.errors import DataError, FormatError, SettingsError
 from scssl.genes import GenePanel, harmonise
-from scssl.tasks import Annotator
-from scssl.tasks.annotate import Annotation
+from scssl.tasks import Annotation, Annotator
 
 
 class Projection:

@@ -13,7 +13,7 @@ from scssl.corpus.inspect import check_counts
 from scssl.corpus.sources import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise, load_panel
-from scssl.tasks.annotate import Annotation, Annotator
+from scssl.tasks.annotate import Annotator
 from scssl.tasks.labels import UNLABELLED
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scssl.genes import GenePanel
+    from scssl.tasks.annotation import Annotation
 
 TARGET_SUM = 1e4
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scssl.tasks.annotate import Annotation, Annotator
+from scssl.tasks.annotate import Annotator
+from scssl.tasks.annotation import Annotation
 from scssl.tasks.labels import read_label_map
 
 __all__ = ["Annotation", "Annotator", "read_label_map"]

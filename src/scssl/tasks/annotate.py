@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 import pandas as pd
 
-from scssl import keys
 from scssl.corpus.sources import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.log import logger
-from scssl.metrics import ClassificationScores, classification_scores
 from scssl.tasks import annotator_files
+from scssl.tasks.annotation import Annotation
 from scssl.tasks.knn import vote
-from scssl.tasks.labels import UNLABELLED, encode, map_labels, read_label_map, read_labels
-from scssl.tasks.output import Results
+from scssl.tasks.labels import UNLABELLED, encode, read_label_map, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scssl.genes import GenePanel
+    from scssl.metrics import ClassificationScores
 
 Mode = Literal["zero_shot"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -42,53 +40,6 @@ class Embedder(Protocol):
         self, data: AnnData | Path | str, *, layer: str | None = None, batch_size: int = ..., device: Device = ...
     ) -> NDArray[np.float32]:
         """Embed cells, (n_cells, n_latent)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annotation:
-    """Labels for the cells of one query."""
-
-    labels: pd.Categorical
-    """(n_cells,) predicted names; the categories are those of the reference. Missing for cells without any count."""
-    confidence: NDArray[np.float32]
-    """(n_cells,) share of the k nearest reference cells that have the label; 0 for cells without any count."""
-    embedding: NDArray[np.float32]
-    """(n_cells, n_latent)."""
-    obs: pd.DataFrame
-    """Annotation of the cells as it came with them."""
-    file: str
-    """What the query is called in messages."""
-    settings: dict[str, Any]
-    """How the labels came about, as written to ``uns``."""
-
-    def results(self, *, key_added: str | None = None) -> Results:
-        """Return the labels under the names that they have in an AnnData, see `Annotator.predict`."""
-        task, label, confidence, embedding = "annotate", keys.LABEL, keys.CONFIDENCE, keys.EMBEDDING
-        if key_added is not None:
-            task, label, embedding = f"annotate_{key_added}", f"{key_added}_label", f"X_{key_added}"
-            confidence = f"{key_added}_confidence"
-        return Results(
-            task=task,
-            settings=self.settings,
-            obs={label: self.labels, confidence: self.confidence},
-            obsm={embedding: self.embedding},
-        )
-
-    def score(
-        self,
-        truth: str,
-        *,
-        label_map: Mapping[str, str | None] | None = None,
-        unlabelled: Collection[str] = UNLABELLED,
-    ) -> ClassificationScores:
-        """Score the labels, see `Annotator.evaluate`."""
-        true = map_labels(read_labels(self.obs, truth, file=self.file, unlabelled=unlabelled), label_map)
-        if true.isna().all():
-            message = f"{self.file}: the label map leaves no cell of obs[{truth!r}] to score"
-            raise DataError(message)
-        predicted = np.asarray(self.labels.astype(object), dtype=object)
-        predicted[pd.isna(predicted)] = "(no counts)"
-        return classification_scores(true, predicted, reference_classes=list(self.labels.categories))
 
 
 class Annotator:
@@ -315,6 +266,13 @@ class Annotator:
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the annotator, its model included, to a folder that works alone.
 
+        Parameters
+        ----------
+        path
+            Folder to make.
+        overwrite
+            Replace an annotator that is there.
+
         Raises
         ------
         SettingsError
@@ -327,6 +285,11 @@ class Annotator:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read an annotator from a folder. Nothing is unpickled and nothing executed.
+
+        Parameters
+        ----------
+        path
+            Folder written by `save`.
 
         Raises
         ------

@@ -60,7 +60,9 @@ def imports(file):
             assert node.level == 0, f"{file}: relative import"
             yield node.module
             if node.module == "scssl":
-                yield from (f"scssl.{alias.name}" for alias in node.names if alias.name != "__version__")
+                # Public names stand for the module that they are loaded from.
+                names = [alias.name for alias in node.names if alias.name != "__version__"]
+                yield from (scssl._LAZY.get(name, f"scssl.{name}").partition(":")[0] for name in names)
 
 
 def names_of_package(file):
@@ -165,6 +167,7 @@ PAIRS = {
     ("files", "out"),
     ("n_cells", "n_genes"),
     ("points", "colours"),
+    ("reference", "query"),
     ("truth", "predicted"),
     ("truth", "probabilities"),
     ("var", "panel"),

@@ -187,6 +187,15 @@ def test_packed_cells_unpack_to_what_they_were():
     assert packed["panels"] == [1, 0]
 
 
+def test_a_name_has_one_colour_in_true_and_predicted_labels():
+    colours = pd.DataFrame({"truth": ["a", "b", "c"], "predicted": ["c", "c", "b"], "donor": ["x", "y", "x"]})
+    truth, predicted, donor = pack(np.eye(3)[:, :2], colours, panels=["truth"])["columns"]
+    assert predicted["names"] == truth["names"] == ["a", "b", "c"]
+    assert predicted["colours"] == truth["colours"]
+    assert donor["names"] == ["x", "y"]
+    assert list(np.frombuffer(base64.b64decode(predicted["codes"]), "<u2")) == [2, 2, 1]
+
+
 def test_many_cells_are_thinned_in_order_and_seeded():
     cells = pd.DataFrame({"i": np.arange(MAX_CELLS + 1000)})
     kept = thin(cells, seed=3)["i"].to_numpy()

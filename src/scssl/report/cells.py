@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scssl.report.embedding import is_number
-from scssl.report.style import category_order, palette
+from scssl.report.embedding import categories, is_number
+from scssl.report.style import palette
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,7 @@ def pack(points: NDArray[np.floating], colours: pd.DataFrame, *, panels: Sequenc
         numbers as float32 (NaN: missing), each little-endian and base64-coded.
     """
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
+    orders = categories(colours)
     scaled = np.round((points - low) / span * 65_535).astype("<u2")
     return {
         "x": _base64(scaled[:, 0]),
@@ -64,12 +65,12 @@ def pack(points: NDArray[np.floating], colours: pd.DataFrame, *, panels: Sequenc
         "spanY": float(span[1]),
         # Drawn in random order, or the last cells hide the others where groups mix.
         "order": _base64(np.random.default_rng(0).permutation(len(points)).astype("<u2")),
-        "columns": [_column(colours[name]) for name in colours.columns],
+        "columns": [_column(colours[name], orders.get(name, [])) for name in colours.columns],
         "panels": [list(colours.columns).index(name) for name in panels],
     }
 
 
-def _column(values: pd.Series) -> dict[str, Any]:
+def _column(values: pd.Series, names: list[str]) -> dict[str, Any]:
     name = str(values.name)
     if is_number(values):
         numbers = values.to_numpy(dtype="<f4")
@@ -82,7 +83,6 @@ def _column(values: pd.Series) -> dict[str, Any]:
         }
     present = values.notna().to_numpy()
     text = values.astype(str).to_numpy()
-    names = category_order(text[present].tolist())
     code = {value: i for i, value in enumerate(names)}
     codes = np.array([code[t] if p else MISSING_CODE for t, p in zip(text, present, strict=True)], dtype="<u2")
     return {"name": name, "kind": "category", "names": names, "colours": palette(len(names)), "codes": _base64(codes)}

@@ -103,9 +103,10 @@ def embedding(points: NDArray[np.floating], colours: pd.DataFrame, *, title: str
         raise DataError(message)
     size = float(np.clip(60_000 / max(len(points), 1), 1.5, 14))
     with styled():
+        orders = categories(colours)
         figure, panels = new_figure(5 * colours.shape[1], 4.6, columns=colours.shape[1])
         for axes, column in zip(panels, colours.columns, strict=True):
-            _panel(figure, axes, points, colours[column], size)
+            _panel(figure, axes, points, colours[column], size, orders.get(column, []))
             axes.set(
                 title=str(column).replace("_", " "), xlabel=f"{title} 1", ylabel=f"{title} 2", xticks=[], yticks=[]
             )
@@ -113,12 +114,33 @@ def embedding(points: NDArray[np.floating], colours: pd.DataFrame, *, title: str
     return figure
 
 
+def categories(colours: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the names of each column that is not a number, in the order in which they get their colours.
+
+    A column whose names are among those of another (predicted labels and true ones) takes over its order, so that a
+    name has one colour in both.
+
+    Parameters
+    ----------
+    colours
+        One row per cell.
+    """
+    columns = [column for column in colours.columns if not is_number(colours[column])]
+    own = {column: category_order(colours[column].dropna().astype(str).tolist()) for column in columns}
+    return {
+        column: max((other for other in own.values() if set(names) <= set(other)), key=len)
+        for column, names in own.items()
+    }
+
+
 def is_number(values: pd.Series) -> bool:
     """Say whether a column is drawn as a number (with a colour bar) rather than as categories."""
     return values.dtype.kind in "fiu" and values.nunique() > 2
 
 
-def _panel(figure: Figure, axes: Any, points: NDArray[np.floating], values: pd.Series, size: float) -> None:
+def _panel(
+    figure: Figure, axes: Any, points: NDArray[np.floating], values: pd.Series, size: float, order: list[str]
+) -> None:
     absent = values.isna().to_numpy()
     axes.scatter(*points[absent].T, s=size, color=MISSING, linewidths=0, rasterized=True)
     points, values = points[~absent], values[~absent]
@@ -127,7 +149,6 @@ def _panel(figure: Figure, axes: Any, points: NDArray[np.floating], values: pd.S
         figure.colorbar(drawn, ax=axes, shrink=0.6)
         return
     names = values.astype(str).to_numpy()
-    order = category_order(names.tolist())
     colour = dict(zip(order, palette(len(order)), strict=True))
     # In random order, or the last category hides the others where they mix.
     shuffled = np.random.default_rng(0).permutation(len(points))
@@ -146,7 +167,7 @@ def _label(axes: Any, points: NDArray[np.floating], names: NDArray[Any], order: 
 
     spread = np.median(np.abs(points - np.median(points, axis=0)))
     colour = dict(zip(order, palette(len(order)), strict=True))
-    own = {name: points[names == name] for name in order}
+    own = {name: points[names == name] for name in order if (names == name).any()}
     compact = {name: np.median(np.abs(p - np.median(p, axis=0))) < 0.5 * spread for name, p in own.items()}
     if np.mean(list(compact.values())) >= 0.5 and len(order) > 1:
         for name, cells in own.items():
@@ -154,7 +175,7 @@ def _label(axes: Any, points: NDArray[np.floating], names: NDArray[Any], order: 
             stroke = [withStroke(linewidth=2.5, foreground="white")]
             axes.text(*middle, name, ha="center", va="center", fontsize=9, color="black", path_effects=stroke)
         return
-    handles = [Line2D([], [], marker="o", linestyle="", markersize=5, color=colour[name], label=name) for name in order]
+    handles = [Line2D([], [], marker="o", linestyle="", markersize=5, color=colour[name], label=name) for name in own]
     axes.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(1, 1), ncols=1 + (len(order) - 1) // 20, handletextpad=0.1
     )

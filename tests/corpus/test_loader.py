@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import chain
 
 import anndata as ad
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scssl.corpus import Corpus, CorpusLoader
-from scssl.errors import SettingsError
+from scssl.errors import FormatError, SettingsError
 from scssl.genes import GenePanel
 
 LABELS = ("cell_type", "donor")
@@ -220,3 +221,11 @@ def test_batches_are_mixed():
 def test_impossible_settings(corpus, options, message):
     with pytest.raises(SettingsError, match=message):
         CorpusLoader(corpus, **options)
+
+
+def test_a_file_that_shrinks_while_it_is_read(corpus_dir, tmp_path):
+    corpus = Corpus.open(shutil.copytree(corpus_dir, tmp_path / "copy"))
+    path = tmp_path / "copy/train/shard-00000.zarr/X/data/c/0"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(FormatError, match=r"X/data/c/0: ends before.*truncated"):
+        list(corpus.loader())

@@ -115,10 +115,10 @@ class Shard:
         return np.asarray(self.names, dtype=object)
 
 
-def smallest_dtype(largest: int) -> str:
+def smallest_dtype(largest: int, *, file: str = "the cells") -> str:
     """Return the key of `COUNT_DTYPES` that holds values up to `largest`."""
     if largest > LARGEST_COUNT:
-        message = f"a count of {largest:,} is larger than {LARGEST_COUNT:,}, the largest that a corpus can hold"
+        message = f"{file}: a count of {largest:,} is larger than {LARGEST_COUNT:,}, the largest that a corpus can hold"
         raise DataError(message)
     return "uint16" if largest <= np.iinfo(np.uint16).max else "uint32"
 

@@ -311,9 +311,13 @@ class Corpus:
             counts += np.bincount(shard.codes[SOURCE][:], minlength=len(self.sources))
         return counts
 
+    @cached_property
+    def _gene_share(self) -> NDArray[np.float32]:
+        return size_factors.gene_share(self.gene_counts, self.measured, n_cells=self.source_cells)
+
     def gene_share(self) -> NDArray[np.float32]:
         """(n_genes,) share of a typical cell's counts that falls on each gene; see `size_factors.gene_share`."""
-        return size_factors.gene_share(self.gene_counts, self.measured, n_cells=self.source_cells)
+        return self._gene_share.copy()
 
     def measured_share(self) -> NDArray[np.float32]:
         """(n_sources,) share of a typical cell's counts that falls on the genes that each source measured."""

@@ -183,7 +183,7 @@ def _block(
     kept = file.genes.apply(X)
     number = rows.start + chosen
     source = cells.codes[number, 0]
-    dtype = smallest_dtype(int(kept.data.max(initial=0)))
+    dtype = smallest_dtype(int(kept.data.max(initial=0)), file=file.file)
     kept = sp.csr_matrix((kept.data.astype(dtype), kept.indices, kept.indptr), shape=kept.shape)
     if plan.settings.measured is not None:
         kept = _drop_not_measured(kept, source, plan, tally)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,7 @@ from scssl.corpus import Corpus
 from scssl.errors import SettingsError
 from scssl.log import logger, progress
 from scssl.model_files import versions
-from scssl.nn import Architecture, Encoder
-from scssl.pretext import PretextTask, get_task
-from scssl.training import Config, fit, from_dict, get_preset, merge, override, resolve_device, with_training
+from scssl.training import Config, build_task, choose_config, fit, from_dict, resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +26,9 @@ if TYPE_CHECKING:
     from scssl.corpus.batch import CellBatch
     from scssl.corpus.store import Split
     from scssl.genes import GenePanel
-    from scssl.training.fit import Device
+    from scssl.nn import Encoder
+    from scssl.pretext import PretextTask
+    from scssl.training.trainer import Device
 
 
 @dataclass(kw_only=True)
@@ -213,27 +213,6 @@ def load(path: Path | str) -> CellModel:
     return CellModel.load(path)
 
 
-def build_task(config: Config, *, n_genes: int, n_sources: int) -> PretextTask:
-    """Return an untrained pretext task with its encoder, weights drawn from the settings' seed.
-
-    Parameters
-    ----------
-    config
-        Settings.
-    n_genes
-        Genes in the panel.
-    n_sources
-        Sources in the corpus.
-    """
-    cls = get_task(config.pretext)
-    settings: Any = from_dict(cls.record.settings, config.task, where="task")
-    architecture: Architecture = config.architecture
-    with torch.random.fork_rng():
-        torch.manual_seed(config.training.seed)
-        encoder = Encoder(n_genes, architecture, target_sum=config.target_sum)
-        return cls(encoder, architecture=architecture, n_sources=n_sources, settings=settings)
-
-
 def pretrain(
     data: Corpus | AnnData | Path | str,
     *,
@@ -316,9 +295,15 @@ def pretrain(
             raise SettingsError(message)
         settings = from_dict(Config, run.settings(), where=f"{out}/settings.json")
     else:
-        settings = _settings(preset, pretext, config, overrides)
-        settings = with_training(settings, epochs=max_epochs, batch_size=batch_size, seed=seed)
-    get_task(settings.pretext)
+        settings = choose_config(
+            preset=preset,
+            config=config,
+            pretext=pretext,
+            epochs=max_epochs,
+            batch_size=batch_size,
+            seed=seed,
+            overrides=overrides,
+        )
     corpus = _corpus(data, genes=genes, layer=layer, source=source, split_by=split_by, seed=settings.training.seed)
     task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
     task.encoder.gene_share.copy_(torch.from_numpy(corpus.gene_share()))
@@ -337,22 +322,6 @@ def pretrain(
         if out:
             model.save(directory, overwrite=True)
     return model
-
-
-def _settings(
-    preset: str | None, pretext: str | None, config: Path | str | Config | None, overrides: Sequence[str]
-) -> Config:
-    if isinstance(config, Config):
-        if preset is not None:
-            message = "give either a preset or complete settings (config=Config(...)), not both"
-            raise SettingsError(message)
-        settings = config
-    else:
-        settings = get_preset(preset or "default")
-        settings = merge(settings, config) if config is not None else settings
-    if pretext is not None and pretext != settings.pretext:
-        settings = replace(settings, pretext=pretext, task={})
-    return override(settings, tuple(overrides))
 
 
 def _corpus(

@@ -8,10 +8,9 @@ import scipy.sparse as sp
 import torch
 
 from scssl.corpus.batch import CellBatch
-from scssl.model import build_task
 from scssl.nn import Architecture
 from scssl.pretext import Draw, get_task, list_tasks
-from scssl.training import Config
+from scssl.training import Config, build_task
 
 N_GENES = 60
 TASKS = [record.name for record in list_tasks()]

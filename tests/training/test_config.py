@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from scssl.errors import SettingsError
-from scssl.training import Config, from_dict, get_preset, list_presets, merge, override, with_training
+from scssl.training import Config, choose_config, from_dict, get_preset, list_presets, merge, override
 
 
 def test_presets_survive_a_round_trip_through_yaml():
@@ -83,8 +83,11 @@ def test_a_missing_settings_file_is_named(tmp_path):
         merge(Config(), tmp_path / "none.yaml")
 
 
-def test_with_training_leaves_the_rest():
-    config = with_training(get_preset("small"), epochs=2, seed=5)
+def test_later_choices_win_and_leave_the_rest(tmp_path):
+    (tmp_path / "c.yaml").write_text("training: {epochs: 9, seed: 4}")
+    config = choose_config(
+        preset="small", config=tmp_path / "c.yaml", epochs=3, seed=5, overrides=["training.epochs=2"]
+    )
     assert (config.training.epochs, config.training.seed) == (2, 5)
     assert config.training.batch_size == get_preset("small").training.batch_size
 

@@ -12,8 +12,7 @@ import torch
 
 import scssl
 from scssl.errors import ScsslError, SettingsError
-from scssl.model import build_task
-from scssl.training import Config, Optimiser, Training, fit, get_preset, resolve_device
+from scssl.training import Config, Optimiser, Training, build_task, fit, get_preset, resolve_device
 from scssl.training.trainer import resolve_precision, steps_batch_size
 
 

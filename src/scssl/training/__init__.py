@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from scssl.training.config import Config, Optimiser, Training, from_dict, merge, override, with_training
+from scssl.training.config import Config, Optimiser, Training, from_dict, merge, override
 from scssl.training.presets import Preset, get_preset, list_presets
+from scssl.training.setup import build_task, choose_config
 
 if TYPE_CHECKING:
     from scssl.training.trainer import FitResult, fit, resolve_device
@@ -17,6 +18,8 @@ __all__ = [
     "Optimiser",
     "Preset",
     "Training",
+    "build_task",
+    "choose_config",
     "fit",
     "from_dict",
     "get_preset",
@@ -24,7 +27,6 @@ __all__ = [
     "merge",
     "override",
     "resolve_device",
-    "with_training",
 ]
 
 _HEAVY = {"FitResult", "fit", "resolve_device"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -204,11 +204,3 @@ def merge(config: Config, path: Path | str) -> Config:
         inner = isinstance(value, dict) and isinstance(base.get(name), dict)
         base[name] = {**base[name], **value} if inner else value
     return from_dict(Config, base, where=str(path))
-
-
-def with_training(
-    config: Config, *, epochs: int | None = None, batch_size: int | None = None, seed: int | None = None
-) -> Config:
-    """Return the settings with the given ones of the training changed; None leaves a setting as it is."""
-    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-    return replace(config, training=replace(config.training, **{k: v for k, v in given.items() if v is not None}))

@@ -101,7 +101,7 @@ def embedding(points: NDArray[np.floating], colours: pd.DataFrame, *, title: str
     if points.shape != (len(colours), 2):
         message = f"embedding: points of shape {points.shape} for {len(colours)} cells; expected ({len(colours)}, 2)"
         raise DataError(message)
-    size = float(np.clip(60_000 / max(len(points), 1), 1.5, 14))
+    size = float(np.clip(16_000 / max(len(points), 1), 1.5, 10))
     with styled():
         orders = categories(colours)
         figure, panels = new_figure(5 * colours.shape[1], 4.6, columns=colours.shape[1])
@@ -170,8 +170,14 @@ def _label(axes: Any, points: NDArray[np.floating], names: NDArray[Any], order: 
     own = {name: points[names == name] for name in order if (names == name).any()}
     compact = {name: np.median(np.abs(p - np.median(p, axis=0))) < 0.5 * spread for name, p in own.items()}
     if np.mean(list(compact.values())) >= 0.5 and len(order) > 1:
+        width, height = np.ptp(points, axis=0)
+        placed: list[NDArray[np.floating]] = []
         for name, cells in own.items():
-            middle = cells[np.argmin(((cells - np.median(cells, axis=0)) ** 2).sum(axis=1))]
+            middle = cells[np.argmin(((cells - np.median(cells, axis=0)) ** 2).sum(axis=1))].copy()
+            # Types that lie on top of each other: one name below the other.
+            while any(abs(middle[0] - x) < 0.15 * width and abs(middle[1] - y) < 0.04 * height for x, y in placed):
+                middle[1] -= 0.01 * height
+            placed.append(middle)
             stroke = [withStroke(linewidth=2.5, foreground="white")]
             axes.text(*middle, name, ha="center", va="center", fontsize=9, color="black", path_effects=stroke)
         return

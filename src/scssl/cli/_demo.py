@@ -35,7 +35,7 @@ class Plan:
     n_studies: int = 4
     n_donors: int = 24
     preset: str = "small"
-    epochs: int = 50
+    epochs: int = 60
     test: float = 0.25
     """Share of the donors' cells that the model never sees."""
     overrides: list[str] = field(default_factory=lambda: ["task.rate=0.25", "training.batch_size=128"])

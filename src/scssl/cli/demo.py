@@ -41,7 +41,7 @@ def demo(
 ) -> Outcome:
     """See it all at work: simulate an atlas, build a corpus, pre-train, label held-out and real cells, write a report.
 
-    Takes two to three minutes on two cores, 2 GB of memory and 100 MB of disk. Needs: pip install 'scssl[demo]'.
+    Takes about two minutes on two cores, 2 GB of memory and 100 MB of disk. Needs: pip install 'scssl[demo]'.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def demo(
     from scssl.report.environment import n_cores
     from scssl.report.run import command_line
 
-    logger.info("the demo takes 2 to 3 minutes on 2 cores (%d here), 2 GB of memory, 100 MB of disk", n_cores())
+    logger.info("the demo takes about 2 minutes on 2 cores (%d here), 2 GB of memory, 100 MB of disk", n_cores())
     out.mkdir(parents=True)
     try:
         run = run_demo(out, plan=Plan(seed=seed), command=command_line())

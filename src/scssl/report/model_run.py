@@ -94,9 +94,9 @@ def _summary(
     )
     second = f"{training.get('epochs', '?')} epochs took {seconds(float(training.get('seconds', 0)))}; "
     second += f"the weights are those of epoch {training.get('best_epoch', '?')}, by validation loss."
-    values = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
-    third = f"At that epoch: {values}." if values else ""
-    caution = (
-        "A low loss says that the task was learnt, not that the embedding helps: compare labels on held-out donors."
+    values = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")
     )
+    third = f"At that epoch: {values}." if values else ""
+    caution = "A low loss says that the task was learnt, not that the embedding helps: score it on held-out donors."
     return [text for text in (first, second, third, caution) if text]

@@ -196,7 +196,7 @@ _SHOW: dict[str, Callable[[pd.DataFrame, Section], dict[str, Any]]] = {
 
 
 def _facts(run: Run) -> list[str]:
-    facts = [run.created.replace("T", " ").replace("+00:00", " UTC")] if run.created else []
+    facts = [run.created.replace("T", " ").replace("+00:00", " UTC").replace("+0000", " UTC")] if run.created else []
     if run.timings:
         facts.append(f"took {seconds(sum(run.timings.values()))}")
     if "scssl" in run.versions:

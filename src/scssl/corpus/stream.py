@@ -10,7 +10,6 @@ import scipy.sparse as sp
 
 from scssl.corpus.cells import CellTable, Coded, read_cells
 from scssl.corpus.manifest import SPLITS
-from scssl.corpus.panels import of_variable_genes
 from scssl.corpus.shard import SOURCE, smallest_dtype
 from scssl.corpus.sources import open_source
 from scssl.corpus.values import check_counts
@@ -177,9 +176,7 @@ def _block(
     if chosen.size == 0:
         return None
     X = X if chosen.size == X.shape[0] else X[chosen]
-    if not of_variable_genes(plan.settings.genes):
-        # The most variable genes of these files hold little of the counts by nature, not because the panel is wrong.
-        file.genes.check_counts_share(X)
+    file.genes.check_counts_share(X)
     kept = file.genes.apply(X)
     number = rows.start + chosen
     source = cells.codes[number, 0]

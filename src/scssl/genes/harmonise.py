@@ -25,6 +25,8 @@ MIN_KNOWN: Final = 0.5
 """Share of the features that must be known genes of the species."""
 MIN_COUNTS: Final = 0.3
 """Share of the counts that must fall in the panel."""
+WHOLE: Final = 10_000
+"""A panel of fewer genes is a selection (variable genes, a targeted assay): it holds few of the counts by design."""
 SMALL: Final = 0.5
 """A file that measures less than this share of the panel is warned about."""
 
@@ -151,14 +153,14 @@ class GeneMap:
         Raises
         ------
         DataError
-            If less than 30 % of the counts fall in the panel.
+            If less than 30 % of the counts fall in a panel of all genes (at least 10,000 of them).
         """
         per_feature = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
         self._seen[0] += float(per_feature[self.index >= 0].sum())
         self._seen[1] += float(per_feature[self.genes].sum())
         share = self._seen[0] / self._seen[1] if self._seen[1] > 0 else 1.0
         self.report.share_of_counts = share
-        if share < MIN_COUNTS:
+        if share < MIN_COUNTS and len(self.measured) >= WHOLE:
             message = (
                 f"{self.report.file}: only {share:.0%} of the counts fall on genes of the panel {self.report.panel!r} "
                 f"(at least {MIN_COUNTS:.0%} are needed); use a panel made for these data: --genes union, or a file of "

@@ -67,13 +67,14 @@ def test_embedding_equals_a_pass_written_out(adata, folder):
     encoder, panel = model.encoder, list(model.panel.ids)
     share = encoder.gene_share.numpy()
     measured = np.isin(panel, adata.var_names)
+    mean = encoder.states.mean.numpy()
     x = np.tile(encoder.states.unmeasured.detach().numpy(), (3, 1))
     for c in range(3):
         counts = dict(zip(adata.var_names, adata.X[c].toarray().ravel(), strict=True))
         total = sum(float(v) for v in counts.values())
         for g, gene in enumerate(panel):
             if measured[g]:
-                x[c, g] = np.log1p(1e4 * share[measured].sum() * float(counts[gene]) / total)
+                x[c, g] = np.log1p(1e4 * share[measured].sum() * float(counts[gene]) / total) - mean[g]
     with torch.no_grad():
         hidden = torch.nn.functional.selu(
             torch.tensor(x, dtype=torch.float32) @ encoder.layers[0].weight.T + encoder.layers[0].bias

@@ -28,7 +28,19 @@ _LAZY = {
     "tasks": "scssl.tasks",
 }
 
-__all__ = ["CellModel", "Corpus", "GenePanel", "__version__", "datasets", "load", "metrics", "pl", "pretrain", "study", "tasks"]
+__all__ = [
+    "CellModel",
+    "Corpus",
+    "GenePanel",
+    "__version__",
+    "datasets",
+    "load",
+    "metrics",
+    "pl",
+    "pretrain",
+    "study",
+    "tasks",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -73,6 +73,9 @@ def test_unmeasured_genes_are_looked_up_by_row():
 
 def test_hidden_unmeasured_and_zero_are_three_inputs():
     states = GeneStates(3)
+    states.mean.fill_(0.7)
+    torch.nn.init.constant_(states.hidden, 0.1)
+    torch.nn.init.constant_(states.unmeasured, 0.2)
     x = torch.zeros(1, 3)
     out = states(x, hidden=torch.tensor([[True, False, False]]), unmeasured=torch.tensor([[False, True, False]]))
     assert len(set(out[0].tolist())) == 3
@@ -93,3 +96,12 @@ def test_a_cell_without_counts_is_all_zeros(empty_row):
     x = log_normalise(CellBatch.from_csr(sp.csr_matrix(dense)))
     assert torch.isfinite(x).all()
     assert (x[empty_row] == 0).all()
+
+
+def test_what_is_not_known_reads_as_the_mean_at_first():
+    states = GeneStates(4)
+    states.mean.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    at_mean = states(states.mean.unsqueeze(0))
+    every = torch.ones(1, 4, dtype=torch.bool)
+    torch.testing.assert_close(states(torch.rand(1, 4), hidden=every), at_mean)
+    torch.testing.assert_close(states(torch.rand(1, 4), unmeasured=every), at_mean)

@@ -61,3 +61,11 @@ def test_every_layer_gets_gradient(norm, activation):
         # A bias before a batch norm is subtracted again: its gradient is rounding only.
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0 or (norm == "batch" and name.endswith("bias")), name
+
+
+@pytest.mark.parametrize("output", ["linear", "softplus"])
+def test_an_untrained_decoder_predicts_about_the_means(output):
+    decoder = Decoder(50, Architecture(hidden=(16,), output=output), n_sources=1).eval()
+    mean = torch.linspace(0, 5, 50)
+    decoder.start_from(mean)
+    torch.testing.assert_close(decoder(torch.zeros(1, 64), torch.tensor([-1]))[0], mean, rtol=0, atol=1e-3)

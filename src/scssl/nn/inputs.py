@@ -34,12 +34,17 @@ def log_normalise(batch: CellBatch, *, target_sum: float = 1e4) -> Tensor:
     Tensor
         (n_cells, n_genes) float32, log1p CP10k at the default target. A cell without counts is all zeros.
     """
-    rows = batch.rows()
-    scale = target_sum * batch.measured_share[batch.measured_row] / batch.size_factor.clamp(min=1.0)
-    values = torch.log1p(batch.values * scale[rows])
+    values, rows = normalised_values(batch, target_sum=target_sum)
     dense = values.new_zeros(batch.n_cells, batch.n_genes)
     dense.view(-1)[rows.mul_(batch.n_genes).add_(batch.indices)] = values
     return dense
+
+
+def normalised_values(batch: CellBatch, *, target_sum: float = 1e4) -> tuple[Tensor, Tensor]:
+    """Return what `log_normalise` puts at the stored counts: values and their cells, (n_nonzeros,) each."""
+    rows = batch.rows()
+    scale = target_sum * batch.measured_share[batch.measured_row] / batch.size_factor.clamp(min=1.0)
+    return torch.log1p(batch.values * scale[rows]), rows
 
 
 def dense_counts(batch: CellBatch) -> Tensor:
@@ -57,9 +62,12 @@ def unmeasured_genes(batch: CellBatch) -> Tensor | None:
 
 
 class GeneStates(nn.Module):
-    """Write "hidden" and "not measured" into the input, apart from "zero", as one learned value per gene and state.
+    """Centre the input, and write "hidden" and "not measured" into it as one learned value per gene and state.
 
-    The values stand where the expression would be, so the first layer stays one matrix product.
+    A measured gene reads as its distance from the gene's mean in the corpus. The learned values start at that mean, so
+    that what is not known says nothing at first: with a fixed value elsewhere, cells of two data sets lie apart by the
+    genes that were measured rather than by what they are. They stand where the expression would be, so the first layer
+    stays one matrix product; each state has values of its own, so hidden, unmeasured and zero can be told apart.
 
     Parameters
     ----------
@@ -67,14 +75,16 @@ class GeneStates(nn.Module):
         Genes in the panel.
     """
 
+    mean: Tensor
+
     def __init__(self, n_genes: int) -> None:
         super().__init__()
-        # Below zero, where no expression value can be: distinguishable from the first step on.
-        self.hidden = nn.Parameter(torch.full((n_genes,), -0.5))
-        self.unmeasured = nn.Parameter(torch.full((n_genes,), -0.25))
+        self.register_buffer("mean", torch.zeros(n_genes))
+        self.hidden = nn.Parameter(torch.zeros(n_genes))
+        self.unmeasured = nn.Parameter(torch.zeros(n_genes))
 
     def forward(self, x: Tensor, *, hidden: Tensor | None = None, unmeasured: Tensor | None = None) -> Tensor:
-        """Replace the values of hidden and unmeasured genes.
+        """Centre, and replace the values of hidden and unmeasured genes.
 
         Parameters
         ----------
@@ -88,6 +98,7 @@ class GeneStates(nn.Module):
         Tensor
             (n_cells, n_genes); holds nothing of the hidden genes' values.
         """
+        x = x - self.mean
         if hidden is not None:
             x = torch.where(hidden, self.hidden, x)
         if unmeasured is not None:

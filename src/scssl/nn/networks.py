@@ -124,6 +124,14 @@ class Decoder(nn.Module):
         if self.source is not None:
             nn.init.zeros_(self.source.weight)
 
+    @torch.no_grad()
+    def start_from(self, gene_mean: Tensor) -> None:
+        """Set the output's bias so that an untrained decoder predicts about the gene means, (n_genes,) log1p values."""
+        if self.softplus:
+            # The inverse of softplus; a gene that is never seen would need minus infinity.
+            gene_mean = torch.log(torch.expm1(gene_mean.clamp(min=1e-4)))
+        self.output.bias.copy_(gene_mean)
+
     def forward(self, code: Tensor, source: Tensor) -> Tensor:
         """Decode.
 

@@ -66,6 +66,19 @@ class PretextTask(nn.Module, ABC):
         self.n_sources = n_sources
         self.settings = settings
 
+    def start_from(self, *, gene_mean: Tensor, gene_share: Tensor) -> None:
+        """Take up what the corpus says of the genes, before training.
+
+        Parameters
+        ----------
+        gene_mean
+            (n_genes,) mean log1p value among the cells that measured the gene.
+        gene_share
+            (n_genes,) share of a typical cell's counts.
+        """
+        self.encoder.states.mean.copy_(gene_mean)
+        self.encoder.gene_share.copy_(gene_share)
+
     @abstractmethod
     def losses(self, batch: CellBatch, *, draw: Draw) -> dict[str, Tensor]:
         """Return the loss to minimise under ``"loss"``, and parts or diagnostics (scalars) beside it."""

@@ -7,15 +7,18 @@ import os
 import platform
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 
 import scssl
 from scssl.metrics import classification_scores
 from scssl.tasks.knn import vote
 from scssl.tasks.labels import UNLABELLED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATA = Path(os.environ.get("SCSSL_DATA", "../shared/data")) / "cells"
 RESULTS = Path(__file__).parent / "results"
@@ -53,7 +56,7 @@ def labels_of(path: Path) -> pd.Series:
 
 
 def few_label_f1(codes: np.ndarray, names: pd.Series, *, n_labels: int = 10, draws: int = 5, k: int = 5) -> list[float]:
-    """Score kNN with `n_labels` labelled cells per type on all other labelled cells: macro-F1 per draw of the labels."""
+    """Score kNN from `n_labels` labelled cells per type on all others: macro-F1 per draw of the labels."""
     known = np.flatnonzero(names.notna().to_numpy())
     types, labels = np.unique(names.iloc[known].astype(str), return_inverse=True)
     scores = []

@@ -1,11 +1,11 @@
-"""Are small gene panels comparable? pbmc3k with all its genes as reference, with few genes as query.
+"""Whether small gene panels are comparable: pbmc3k with all its genes as reference, with few genes as query.
 
-    python benchmarks/small_panels.py
+    python -m benchmarks.small_panels
 
 Counts per 10,000 are inflated when the total runs over the few genes of a targeted panel. scssl multiplies by the share
-of a typical cell's counts that the measured genes carry. One model per seed is used both ways, switched at embedding
-only where "trained" is no, and in pre-training too where it is yes. Reference: half of the cells with all genes; query: the
-other half with the genes of a 1,287-gene panel (those of kang_ctrl_8donors_1287g) or with as many genes at random.
+of a typical cell's counts that the measured genes carry. The same models are used with and without that correction of
+the query. Reference: half of the cells with all genes; query: the other half with the genes of a 1,287-gene panel (that
+of kang_ctrl_8donors_1287g), or with as many genes drawn at random.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ def main() -> None:
             for name, genes in panels.items():
                 for corrected in (True, False):
                     rows.append(
-                        {"panel": name, "corrected": corrected, "seed": seed, **score(model, genes, corrected, seed)}
+                        {
+                            "panel": name,
+                            "corrected": corrected,
+                            "seed": seed,
+                            **score(model, genes, corrected=corrected, seed=seed),
+                        }
                     )
                     print(rows[-1], flush=True)
     summary = []
@@ -57,7 +62,7 @@ def main() -> None:
                 }
             )
     protocol.write(
-        "small_panels", command="python benchmarks/small_panels.py", result={"summary": summary, "scores": rows}
+        "small_panels", command="python -m benchmarks.small_panels", result={"summary": summary, "scores": rows}
     )
     for line in summary:
         print(line)
@@ -67,7 +72,7 @@ def kang_genes() -> set[str]:
     return set(ad.read_h5ad(protocol.DATA / "kang_ctrl_8donors_1287g.h5ad", backed="r").var_names)
 
 
-def score(model: scssl.CellModel, genes: set[str] | None, corrected: bool, seed: int) -> dict:
+def score(model: scssl.CellModel, genes: set[str] | None, *, corrected: bool, seed: int) -> dict:
     adata = ad.read_h5ad(protocol.DATA / f"{TARGET}.h5ad")
     names = protocol.labels_of(protocol.DATA / f"{TARGET}.h5ad")
     rng = np.random.default_rng(seed)

@@ -1,6 +1,6 @@
-"""Does it help to tell the decoder the source of each cell? And how far is the plain recipe from PCA?
+"""Whether it helps to tell the decoder the source of each cell, and how far the plain recipe is from PCA.
 
-    python benchmarks/source_decoder.py
+    python -m benchmarks.source_decoder
 
 Masked pre-training (50 % hidden) of the richter2024 network on the immune corpus without the three targets, 3,000 most
 variable genes, with and without a source-told decoder, three seeds; zero-shot kNN with 10 labels per type on the
@@ -40,7 +40,7 @@ def main() -> None:
     summary = summarise(rows)
     protocol.write(
         "source_decoder",
-        command="python benchmarks/source_decoder.py",
+        command="python -m benchmarks.source_decoder",
         result={"epochs": EPOCHS, "batch_size": BATCH_SIZE, "summary": summary, "scores": rows},
     )
     for line in summary:

@@ -194,6 +194,11 @@ class CellModel:
     def load(cls, path: Path | str) -> CellModel:
         """Read a model from a folder. Nothing is unpickled and nothing executed.
 
+        Parameters
+        ----------
+        path
+            Folder of the model.
+
         Raises
         ------
         FormatError
@@ -209,7 +214,13 @@ class CellModel:
 
 
 def load(path: Path | str) -> CellModel:
-    """Read a model from a folder: see `CellModel.load`."""
+    """Read a model from a folder: see `CellModel.load`.
+
+    Parameters
+    ----------
+    path
+        Folder of the model.
+    """
     return CellModel.load(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from scssl.cli.common import Common, Outcome
 
@@ -15,7 +16,7 @@ def presets(*, common: Common | None = None) -> Outcome:  # noqa: ARG001
     from scssl.training import list_presets
 
     listed = list_presets()
-    rows = [{"name": p.name, "summary": p.summary, "config": asdict(p.config)} for p in listed]
+    rows: list[dict[str, Any]] = [{"name": p.name, "summary": p.summary, "config": asdict(p.config)} for p in listed]
     text = "\n".join(
         f"[bold]{row['name']}[/bold]  {row['summary']}\n"
         + escape(
@@ -26,7 +27,7 @@ def presets(*, common: Common | None = None) -> Outcome:  # noqa: ARG001
     return Outcome(result={"presets": rows}, text=text)
 
 
-def _plain(config: dict) -> dict:
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
     plain = {key: value for key, value in config.items() if key != "preset"}
     plain["architecture"] = {**config["architecture"], "hidden": list(config["architecture"]["hidden"])}
     return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from scssl.cli.common import Common, Outcome
 
@@ -12,7 +13,7 @@ def pretexts(*, common: Common | None = None) -> Outcome:  # noqa: ARG001
     from scssl.pretext import list_tasks
 
     records = list_tasks()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": record.name,
             "summary": record.summary,

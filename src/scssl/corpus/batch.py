@@ -95,7 +95,15 @@ class CellBatch:
         return torch.repeat_interleave(cells, self.indptr.diff(), output_size=self.values.shape[0])
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """Copy to a device."""
+        """Copy to a device.
+
+        Parameters
+        ----------
+        device
+            Where to.
+        non_blocking
+            Do not wait for the copy, where the memory is pinned.
+        """
 
         def move(value: object) -> object:
             if isinstance(value, torch.Tensor):

@@ -94,7 +94,15 @@ class VariableGenes:
         self._cells: dict[str, int] = {}
 
     def add(self, X: sp.csr_matrix, *, source: str = "") -> None:
-        """Take in raw counts of some cells of a source, (n_cells, n_genes) in panel order."""
+        """Take in the counts of some cells.
+
+        Parameters
+        ----------
+        X
+            (n_cells, n_genes) raw counts in panel order.
+        source
+            Source of the cells: variability is judged within each.
+        """
         totals = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
         scale = np.divide(1e4, totals, out=np.zeros_like(totals), where=totals > 0)
         values = X.data * np.repeat(scale, np.diff(X.indptr))
@@ -120,6 +128,11 @@ class VariableGenes:
 
     def top(self, n: int) -> GenePanel:
         """Return the panel of the `n` most variable genes, in panel order.
+
+        Parameters
+        ----------
+        n
+            Number of genes.
 
         Raises
         ------

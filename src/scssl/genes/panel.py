@@ -90,7 +90,13 @@ class GenePanel:
         return {gene: i for i, gene in enumerate(self.ids)}
 
     def index_of(self, ids: Iterable[str]) -> np.ndarray:
-        """Return the position of each ID in the panel, int64, -1 where it is not on it (IDs only, matched exactly)."""
+        """Return the position of each ID in the panel, int64, -1 where it is not on it.
+
+        Parameters
+        ----------
+        ids
+            IDs as the panel spells them; no symbols or aliases.
+        """
         return np.array([self._positions.get(gene, UNKNOWN) for gene in ids], dtype=np.int64)
 
     @classmethod
@@ -115,7 +121,17 @@ class GenePanel:
 
     @classmethod
     def of_species(cls, ids: Sequence[str] | np.ndarray, *, species: Species, name: str) -> Self:
-        """Fill in what the packaged table knows about these IDs; IDs it does not know stay, without symbol."""
+        """Make a panel of Ensembl IDs, with what the packaged table knows about them.
+
+        Parameters
+        ----------
+        ids
+            Ensembl gene IDs without version; those the table does not know stay, without symbol.
+        species
+            ``"human"`` or ``"mouse"``.
+        name
+            What to call the panel.
+        """
         table = gene_table(species)
         rows = [table.lookup.exact.get(gene, UNKNOWN) for gene in ids]
         rows = [row if row >= 0 and table.ids[row] == gene else UNKNOWN for row, gene in zip(rows, ids, strict=True)]
@@ -139,6 +155,13 @@ class GenePanel:
         Names of human or mouse genes (IDs, symbols, previous symbols) become Ensembl IDs, with symbols and aliases
         filled in, when at least half of them are known in one species; other names then stay as they are. Panels of
         other species keep the names given. A gene named twice is taken once.
+
+        Parameters
+        ----------
+        names
+            Genes in the order wanted.
+        name
+            What to call the panel.
         """
         listed = [strip_version(text) for text in dict.fromkeys(str(n).strip() for n in names) if text]
         matches = {kind: sum(gene_table(kind).lookup.exact.get(gene, -1) >= 0 for gene in listed) for kind in SPECIES}
@@ -157,6 +180,11 @@ class GenePanel:
 
         It may be what `save` wrote, a table (tsv or csv) with a column ``id`` and perhaps ``symbol``, or one gene per
         line (see `from_names`).
+
+        Parameters
+        ----------
+        path
+            Text file.
 
         Raises
         ------
@@ -222,7 +250,13 @@ class GenePanel:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write a table of id, symbol and aliases (joined by ``|``), under a comment with name and species."""
+        """Write a table of id, symbol and aliases (joined by ``|``), under a comment with name and species.
+
+        Parameters
+        ----------
+        path
+            File to write; replaced when complete.
+        """
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         mark = f"{_MARK}\tname={self.name}\tspecies={self.species or ''}\tambiguous={'|'.join(sorted(self.ambiguous))}"
@@ -239,7 +273,15 @@ class GenePanel:
         return rows
 
     def subset(self, positions: np.ndarray | Sequence[int], *, name: str) -> Self:
-        """Return the panel of the genes at these positions, in the order given."""
+        """Return the panel of some of the genes.
+
+        Parameters
+        ----------
+        positions
+            Positions in this panel, in the order wanted.
+        name
+            What to call the panel.
+        """
         ids = self.ids[np.asarray(positions, dtype=np.int64)]
         kept = set(ids)
         aliases = {alias: gene for alias, gene in self.aliases.items() if gene in kept}

@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         corpus = protocol.build_corpus(Path(scratch) / "corpus", genes="hvg:3000")
         for seed in SEEDS:
-            model = scssl.pretrain(corpus, max_epochs=EPOCHS, batch_size=512, seed=seed)
+            model = scssl.pretrain(corpus, max_epochs=EPOCHS, seed=seed)
             for name, genes in panels.items():
                 for corrected in (True, False):
                     rows.append(

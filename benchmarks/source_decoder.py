@@ -2,9 +2,10 @@
 
     python -m benchmarks.source_decoder
 
-Masked pre-training (50 % hidden) of the richter2024 network on the immune corpus without the three targets, 3,000 most
-variable genes, with and without a source-told decoder, three seeds; zero-shot kNN with 10 labels per type on the
-targets, five draws of the labels each. PCA is fitted on the same corpus.
+Masked pre-training (half of the genes hidden, 20 epochs) on the immune corpus without the three targets, 3,000 most
+variable genes, with and without a source-told decoder, for the default network and the paper's, three seeds; zero-shot
+kNN with 10 labels per type on the targets, mean of five draws of the labels. PCA is fitted on the same corpus. The
+targets were looked at while choosing the defaults of this version: this compares, it does not confirm.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from benchmarks import protocol
 from scssl import log
 from scssl.study import PCAEncoder
 
-EPOCHS = 40
-BATCH_SIZE = 512
+EPOCHS = 20
 SEEDS = (0, 1, 2)
-WIDTHS = {"richter2024 (512-512-256-256)": "[512, 512, 256, 256]", "one layer (512)": "[512]"}
+NETWORKS = {
+    "one hidden layer (default)": [],
+    "four hidden layers (richter2024)": ["architecture.hidden=[512, 512, 256, 256]", "optimiser.learning_rate=1e-3"],
+}
 
 
 def main() -> None:
@@ -33,15 +36,15 @@ def main() -> None:
         corpus = protocol.build_corpus(Path(scratch) / "corpus", genes="hvg:3000")
         pca = PCAEncoder(corpus.panel, n_components=50).fit(corpus)
         rows += score(pca, method="PCA (50)", seed=0)
-        for (name, widths), told, seed in itertools.product(WIDTHS.items(), (True, False), SEEDS):
-            settings = [f"architecture.hidden={widths}", f"architecture.source_decoder={str(told).lower()}"]
-            model = scssl.pretrain(corpus, max_epochs=EPOCHS, batch_size=BATCH_SIZE, seed=seed, overrides=settings)
+        for (name, network), told, seed in itertools.product(NETWORKS.items(), (True, False), SEEDS):
+            settings = [*network, f"architecture.source_decoder={str(told).lower()}"]
+            model = scssl.pretrain(corpus, max_epochs=EPOCHS, seed=seed, overrides=settings)
             rows += score(model, method=f"{name}, decoder {'told' if told else 'not told'} the source", seed=seed)
     summary = summarise(rows)
     protocol.write(
         "source_decoder",
         command="python -m benchmarks.source_decoder",
-        result={"epochs": EPOCHS, "batch_size": BATCH_SIZE, "summary": summary, "scores": rows},
+        result={"epochs": EPOCHS, "summary": summary, "scores": rows},
     )
     for line in summary:
         print(line)

@@ -2,13 +2,15 @@ import pytest
 import torch
 
 from scssl.nn import Architecture, Decoder, Encoder
+from scssl.training import get_preset
 
 
 def test_richter2024_has_the_layers_of_the_paper():
-    encoder = Encoder(300, Architecture())
+    paper = get_preset("richter2024").architecture
+    encoder = Encoder(300, paper)
     shapes = [tuple(p.shape) for name, p in encoder.named_parameters() if name.endswith("weight")]
     assert shapes == [(512, 300), (512, 512), (256, 512), (256, 256), (64, 256)]
-    decoder = Decoder(300, Architecture(source_decoder=False), n_sources=5)
+    decoder = Decoder(300, paper, n_sources=5)
     shapes = [tuple(p.shape) for p in decoder.parameters() if p.ndim == 2]
     assert shapes == [(256, 64), (256, 256), (512, 256), (512, 512), (300, 512)]
 

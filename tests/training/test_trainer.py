@@ -118,7 +118,7 @@ def test_a_loss_that_is_no_number_is_an_error(corpus, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n_cells", "asked", "expected"), [(100_000, 1024, 1024), (1000, 1024, 50), (100, 1024, 16), (10, 1024, 10)]
+    ("n_cells", "asked", "expected"), [(200_000, 1024, 1024), (50_000, 1024, 500), (1000, 1024, 64), (10, 1024, 10)]
 )
 def test_small_corpora_get_smaller_batches(n_cells, asked, expected):
     assert steps_batch_size(n_cells, Config(training=Training(batch_size=asked))) == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,12 +34,9 @@ class Plan:
     n_types: int = 12
     n_studies: int = 4
     n_donors: int = 24
-    preset: str = "small"
-    epochs: int = 60
+    epochs: int = 20
     test: float = 0.25
     """Share of the donors' cells that the model never sees."""
-    overrides: list[str] = field(default_factory=lambda: ["task.rate=0.25", "training.batch_size=128"])
-    """Settings that differ from the preset's: few cells need many steps."""
     k: int = 5
     """Neighbours that vote."""
     few: int = 10
@@ -98,10 +95,8 @@ def run_demo(out: Path, *, plan: Plan, command: str) -> Run:
     with run.step(_say(3, "pre-train, without labels")):
         model = pretrain(
             corpus,
-            preset=plan.preset,
             max_epochs=plan.epochs,
             seed=plan.seed,
-            overrides=plan.overrides,
             out=out / "model",
         )
     with run.step(_say(4, "embed and annotate, pre-trained model")):

@@ -8,9 +8,9 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Encoder and decoder. The defaults are the paper's network (`richter2024`), with a linear output."""
+    """Encoder and decoder. The paper's network is ``hidden=(512, 512, 256, 256)``, in preset `richter2024`."""
 
-    hidden: tuple[int, ...] = (512, 512, 256, 256)
+    hidden: tuple[int, ...] = (512,)
     """Widths of the encoder's hidden layers, from the genes inwards; the decoder mirrors them."""
     n_latent: int = 64
     """Width of the code, the embedding that is used downstream."""

@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Optimiser:
     """AdamW and its learning-rate schedule."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Highest learning rate."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
@@ -36,10 +36,10 @@ class Training:
 
     epochs: int = 20
     """Passes over the training cells."""
-    batch_size: int = 1024
+    batch_size: int = 512
     """Cells per step."""
-    min_steps: int = 20
-    """Smaller batches are used where an epoch would otherwise have fewer steps than this."""
+    min_steps: int = 100
+    """Smaller batches, down to 64, are used where an epoch would otherwise have fewer steps than this."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the matrix products; `auto`: bf16 on CUDA cards that have it and on CPUs with AMX, else fp32."""
     patience: int = 0

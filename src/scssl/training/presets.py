@@ -23,7 +23,7 @@ _PRESETS = {
     for preset in (
         Preset(
             name="default",
-            summary="The paper's encoder, a decoder told each cell's source, one-cycle schedule, batches of 1,024.",
+            summary="One hidden layer of 512, half of the genes hidden, a decoder told each cell's source.",
             config=Config(preset="default", task={"rate": 0.5}),
         ),
         Preset(
@@ -33,9 +33,9 @@ _PRESETS = {
             config=Config(
                 preset="richter2024",
                 task={"rate": 0.5},
-                architecture=Architecture(source_decoder=False),
-                optimiser=Optimiser(schedule="step"),
-                training=Training(epochs=100, batch_size=8192, patience=10),
+                architecture=Architecture(hidden=(512, 512, 256, 256), source_decoder=False),
+                optimiser=Optimiser(learning_rate=1e-3, schedule="step"),
+                training=Training(epochs=100, batch_size=8192, min_steps=20, patience=10),
             ),
         ),
         Preset(
@@ -45,7 +45,8 @@ _PRESETS = {
                 preset="small",
                 task={"rate": 0.5},
                 architecture=Architecture(hidden=(256,), n_latent=32),
-                training=Training(epochs=10, batch_size=256),
+                optimiser=Optimiser(learning_rate=1e-3),
+                training=Training(epochs=10, batch_size=256, min_steps=20),
             ),
         ),
     )

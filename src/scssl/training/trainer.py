@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 TIMED_STEPS = 3
+SMALLEST_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ def resolve_precision(precision: str, device: torch.device) -> Literal["fp32", "
 
 def steps_batch_size(n_cells: int, config: Config) -> int:
     """Return the batch size: the asked one, or less where an epoch would have too few steps."""
-    return min(config.training.batch_size, max(16, n_cells // config.training.min_steps), n_cells)
+    return min(config.training.batch_size, max(SMALLEST_BATCH, n_cells // config.training.min_steps), n_cells)
 
 
 def fit(

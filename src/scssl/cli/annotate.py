@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from scssl.cli._estimate import estimate
 from scssl.cli.common import Common, Device, Outcome
 
 if TYPE_CHECKING:
     from scssl.metrics import ClassificationScores
     from scssl.tasks import Annotation
 
-CELLS_PER_SECOND = 5_000
-"""Read, embedded and looked up, on two cores."""
-START_UP = 8.0
-"""Seconds to load the libraries and the model."""
 SHOWN = 30
 """Labels shown in the table for people; all of them are in the JSON."""
 
@@ -126,24 +123,21 @@ def _check_and_estimate(
                     f"({_some(true)} against {_some(known)}); give --label-map"
                 )
                 raise DataError(message)
-    seconds = START_UP + (n_query + n_reference) / CELLS_PER_SECOND + n_query * n_reference / 2e9
-    # The libraries take 0.8 GB; a chunk is 4,096 cells; inputs other than .h5ad are read whole to be written.
-    memory = 1.2 + 4096 * n_features * 4 / 1e9 + (n_query + n_reference) * 600 / 1e9
-    if file.suffix != ".h5ad":
-        memory += n_query * n_features * 0.1 * 12 / 1e9
+    expected = estimate(file, n_cells=n_query, n_features=n_features, n_reference=n_reference)
+    n_known = int(known.notna().sum())
     logger.info(
-        "%s: %s cells, by %s labelled cells of %s; about %s and %.1f GB of memory",
-        file.name, f"{n_query:,}", f"{known.notna().sum():,}", reference.name, _duration(seconds), memory,
-    )  # fmt: skip
+        "%s: %s cells, by %s labelled cells of %s; %s",
+        file.name,
+        f"{n_query:,}",
+        f"{n_known:,}",
+        reference.name,
+        expected,
+    )
 
 
 def _some(names: Any) -> str:
     listed = sorted(set(names.dropna()))
     return ", ".join(map(repr, listed[:4])) + (", ..." if len(listed) > 4 else "")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _outcome(

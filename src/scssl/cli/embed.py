@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from scssl.cli._estimate import estimate
 from scssl.cli.common import Common, Device, Outcome
 
 
@@ -45,17 +46,21 @@ def embed(
         Replace OUT.
     """
     from scssl import keys
+    from scssl.corpus.sources import open_source
+    from scssl.log import logger
     from scssl.model import load
     from scssl.model_files import versions
     from scssl.tasks.output import Results, prepare_output, write_results
 
     prepare_output(out, file=file, overwrite=overwrite)
+    with open_source(file, layer=layer) as source:
+        n_cells, n_features = source.n_cells, source.n_features
+    logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", estimate(file, n_cells=n_cells, n_features=n_features))
     cell_model = load(model)
     embedding = cell_model.embed(file, layer=layer, batch_size=batch_size, device=device)
     key = key_added or keys.EMBEDDING
     settings = {"model": str(model), "layer": layer or "X", "key": key, "versions": versions()}
     write_results(file, out, Results(task="embed", settings=settings, obsm={key: embedding}))
-    n_cells = len(embedding)
     text = (
         f"{n_cells:,} cells embedded into {cell_model.n_latent} numbers each: {out}, obsm[{key!r}].\n"
         f"In scanpy: sc.pp.neighbors(adata, use_rep={key!r}); sc.tl.umap(adata)"

@@ -1,0 +1,108 @@
+import json
+
+import anndata as ad
+import numpy as np
+import pytest
+
+import scssl
+from scssl.cli.app import main
+
+
+@pytest.fixture(scope="module")
+def model(corpus_dir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "model"
+    assert main(["pretrain", str(corpus_dir), "--out", str(out), "--preset", "small", "--epochs", "1", "--quiet"]) == 0
+    return out
+
+
+def test_pretrain_writes_a_model_and_says_what_is_next(corpus_dir, tmp_path, capsys):
+    out = tmp_path / "model"
+    options = ["--preset", "small", "--epochs", "2", "--set", "task.rate=0.25", "--masking", "random", "--seed", "3"]
+    assert main(["pretrain", str(corpus_dir), "--out", str(out), *options]) == 0
+    said = capsys.readouterr()
+    assert "Next: scssl embed" in said.out
+    assert "per epoch" in said.err
+    assert "GB of memory" in said.err
+    model = scssl.load(out)
+    assert model.config.task == {"rate": 0.25, "masking": "random"}
+    assert model.config.training.seed == 3
+    assert len((out / "history.csv").read_text().splitlines()) == 3
+
+
+def test_json_is_one_object(corpus_dir, tmp_path, capsys):
+    out = tmp_path / "model"
+    assert main(["pretrain", str(corpus_dir), "--out", str(out), "--preset", "small", "--epochs", "1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["model"] == str(out)
+    assert result["metrics"]["train_loss"] > 0
+
+
+def test_a_file_can_be_pretrained_on(atlas_file, tmp_path):
+    out = tmp_path / "model"
+    options = ["--genes", "union", "--source", "study", "--split-by", "donor", "--preset", "small", "--epochs", "1"]
+    assert main(["pretrain", str(atlas_file), "--out", str(out), *options, "--quiet"]) == 0
+    assert len(scssl.load(out).sources) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "huge"], "choose one of: default"),
+        (["--pretext", "byolo"], "choose one of: masked"),
+        (["--masking", "holes"], "one of: random"),
+        (["--set", "training.epoch=2"], "did you mean 'epochs'"),
+        (["--config", "nowhere.yaml"], "no such settings file"),
+        (["--resume"], "no interrupted run"),
+        (["--epochs", "many"], "epochs"),
+        (["--device", "tpu"], "device"),
+    ],
+)
+def test_mistakes_are_one_line(corpus_dir, tmp_path, capsys, options, message):
+    out = tmp_path / "model"
+    assert main(["pretrain", str(corpus_dir), "--out", str(out), *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert not out.exists()
+
+
+def test_embed_writes_the_input_and_the_embedding(model, atlas, atlas_file, tmp_path, capsys):
+    out = tmp_path / "embedded.h5ad"
+    before = atlas_file.read_bytes()
+    assert main(["embed", str(atlas_file), "--model", str(model), "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "GB of memory" in said.err
+    assert "sc.pp.neighbors" in said.out
+    found = ad.read_h5ad(out)
+    np.testing.assert_array_equal(found.obsm["X_scssl"], scssl.load(model).embed(atlas))
+    assert found.uns["scssl"]["embed"]["model"] == str(model)
+    assert list(found.obs.columns) == list(atlas.obs.columns)
+    assert atlas_file.read_bytes() == before
+
+
+def test_embed_renames_and_refuses(model, atlas_file, tmp_path, capsys):
+    out = tmp_path / "embedded.h5ad"
+    base = ["embed", str(atlas_file), "--model", str(model), "--out", str(out)]
+    assert main([*base, "--key-added", "X_mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["key"] == "X_mine"
+    assert "X_mine" in ad.read_h5ad(out).obsm
+    for arguments, message in [
+        (base, "--overwrite"),
+        (["embed", str(atlas_file), "--model", str(tmp_path), "--out", str(tmp_path / "o.h5ad")], "not a model"),
+        (
+            ["embed", str(tmp_path / "no.h5ad"), "--model", str(model), "--out", str(tmp_path / "o.h5ad")],
+            "no such file",
+        ),
+        ([*base[:-1], str(tmp_path / "o.h5ad"), "--layer", "counts"], "counts"),
+    ]:
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "o.h5ad").exists()
+
+
+def test_presets_and_pretexts_are_listed(capsys):
+    for command, name in (("presets", "richter2024"), ("pretexts", "masked")):
+        assert main([command]) == 0
+        assert name in capsys.readouterr().out
+        assert main([command, "--json"]) == 0
+        assert name in {row["name"] for row in json.loads(capsys.readouterr().out)[command]}

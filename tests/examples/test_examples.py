@@ -1,0 +1,26 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+
+
+def _load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_short(path):
+    assert len(path.read_text().splitlines()) < 100
+
+
+def test_pretrain_and_annotate_runs(capsys):
+    module = _load(next(path for path in EXAMPLES if path.stem == "pretrain_and_annotate"))
+    scores = module.main(n_cells=600, n_genes=300, epochs=1)
+    assert set(scores) == {"pre-trained model", "PCA"}
+    assert all(0 < score <= 1 for score in scores.values())
+    assert "scssl_label" in capsys.readouterr().out

@@ -160,7 +160,9 @@ class CellModel:
         codes = [np.zeros((0, self.n_latent), dtype=np.float32)]
         with progress("embedding", None) as advance, torch.inference_mode():
             for batch in batches:
-                codes.append(encoder.embed(batch.to(target)).float().cpu().numpy())
+                # A copy: a small result that torch itself allocated, kept behind each large batch, would keep the
+                # memory of every batch from being used again.
+                codes.append(encoder.embed(batch.to(target)).float().cpu().numpy().copy())
                 advance(batch.n_cells)
         return np.concatenate(codes)
 

@@ -1,4 +1,4 @@
-"""What building and loading take in memory does not grow with the number of cells."""
+"""What building, loading and embedding take in memory does not grow with the number of cells."""
 
 from __future__ import annotations
 
@@ -31,7 +31,14 @@ def peak():
 corpus = Corpus.build(sys.argv[1], sys.argv[2])
 built = peak()
 n = sum(batch.n_cells for batch in corpus.loader(batch_size=256))
-print(json.dumps([built, peak(), n]))
+loaded = peak()
+from scssl.model import CellModel
+from scssl.training import Config, build_task, override
+config = override(Config(), ["architecture.hidden=[16]", "architecture.n_latent=4"])
+task = build_task(config, n_genes=len(corpus.panel), n_sources=1)
+model = CellModel(task=task, panel=corpus.panel, config=config, sources=corpus.sources)
+shape = model.embed(sys.argv[1], batch_size=256).shape
+print(json.dumps([built, loaded, n, peak(), shape[0]]))
 """
 
 
@@ -58,3 +65,5 @@ def test_memory_is_flat(tmp_path):
     assert large[0] - small[0] < 60
     assert large[1] - small[1] < 60
     assert large[0] < 2048
+    assert large[4] == 75_000
+    assert large[3] - small[3] < 60

@@ -19,7 +19,7 @@ from scssl.model_files import versions
 from scssl.training import Config, build_task, choose_config, fit, from_dict, gene_mean, resolve_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from anndata import AnnData
 
@@ -121,7 +121,11 @@ class CellModel:
         DataError
             If the values are not counts, or too few genes are known.
         """
-        return self._encode(self.batches(data, layer=layer, batch_size=batch_size), device=device)
+        from scssl.corpus.sources import open_source
+
+        with open_source(data, layer=layer) as source:
+            n_cells = source.n_cells
+        return self._encode(self.batches(data, layer=layer, batch_size=batch_size), n_cells=n_cells, device=device)
 
     def embed_corpus(
         self, corpus: Corpus, *, split: Split, batch_size: int = 4096, device: Device = "auto"
@@ -152,19 +156,22 @@ class CellModel:
         if corpus.panel != self.panel:
             message = f"the corpus is on {corpus.panel!r}, the model on {self.panel!r}; build it with --genes MODEL_DIR"
             raise SettingsError(message)
-        return self._encode(corpus.loader(split=split, batch_size=batch_size, shuffle=False), device=device)
+        loader = corpus.loader(split=split, batch_size=batch_size, shuffle=False)
+        return self._encode(loader, n_cells=corpus.n_cells(split), device=device)
 
-    def _encode(self, batches: Any, *, device: Device) -> np.ndarray:
+    def _encode(self, batches: Iterable[CellBatch], *, n_cells: int, device: Device) -> np.ndarray:
         target = resolve_device(device)
         encoder = self.encoder.to(target).eval()
-        codes = [np.zeros((0, self.n_latent), dtype=np.float32)]
-        with progress("embedding", None) as advance, torch.inference_mode():
+        # One array from the start: small results kept one by one, each allocated behind the large tensors of its batch,
+        # would keep the memory of every batch from being used again.
+        codes = np.empty((n_cells, self.n_latent), dtype=np.float32)
+        done = 0
+        with progress("embedding", n_cells) as advance, torch.inference_mode():
             for batch in batches:
-                # A copy: a small result that torch itself allocated, kept behind each large batch, would keep the
-                # memory of every batch from being used again.
-                codes.append(encoder.embed(batch.to(target)).float().cpu().numpy().copy())
+                codes[done : done + batch.n_cells] = encoder.embed(batch.to(target)).float().cpu().numpy()
+                done += batch.n_cells
                 advance(batch.n_cells)
-        return np.concatenate(codes)
+        return codes
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the model to a folder: model.safetensors, config.json, genes.tsv, README.md.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pandas as pd
 
@@ -38,6 +38,23 @@ def open_path(path: Path, *, layer: str | None = None) -> Source:
         message = f"{path}: the file is empty (0 bytes)"
         raise DataError(message)
     return _open_hdf5(path, layer=layer)
+
+
+def anndata_kind(path: Path) -> Literal["h5ad", "zarr"] | None:
+    """Return how an AnnData lies in a file that `open_path` opens; None if it is something else (10x, MuData)."""
+    if path.is_dir():
+        import zarr
+
+        is_zarr = (path / "zarr.json").is_file() or (path / ".zgroup").is_file()
+        return "zarr" if is_zarr and _is_anndata(zarr.open_group(path, mode="r")) else None
+    import h5py
+
+    with h5py.File(path, mode="r") as file:
+        return "h5ad" if _is_anndata(file) else None
+
+
+def _is_anndata(group: Any) -> bool:
+    return {"obs", "var"} <= set(group) and "mod" not in group
 
 
 def _open_hdf5(path: Path, *, layer: str | None) -> Source:
@@ -94,10 +111,10 @@ def _open_zarr(path: Path, *, layer: str | None) -> Source:
     except (OSError, ValueError, KeyError) as error:
         message = f"{path}: cannot be opened as zarr ({_first_line(error)})"
         raise FormatError(message) from error
-    if {"obs", "var"} <= keys:
-        return open_group(group, path=path, layer=layer, stack=ExitStack())
     if "mod" in keys:
         return _open_modality(group, path=path, layer=layer, stack=ExitStack())
+    if {"obs", "var"} <= keys:
+        return open_group(group, path=path, layer=layer, stack=ExitStack())
     message = f"{path}: a zarr folder, but not an AnnData (it holds: {', '.join(sorted(keys)[:8]) or 'nothing'})"
     raise DataError(message)
 

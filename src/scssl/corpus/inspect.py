@@ -11,8 +11,17 @@ import numpy as np
 import pandas as pd
 
 from scssl.corpus.annotation import Column, guess_columns
+from scssl.corpus.shard import LARGEST_COUNT
 from scssl.corpus.sources import CellSource, open_source
-from scssl.corpus.values import MatrixKind, check_counts, describe_matrix, describe_values, sample_rows, whole_cells
+from scssl.corpus.values import (
+    MatrixKind,
+    check_counts,
+    describe_matrix,
+    describe_values,
+    sample_rows,
+    too_large,
+    whole_cells,
+)
 from scssl.errors import DataError
 from scssl.genes import GenePanel, HarmoniseReport, harmonise, load_panel
 from scssl.genes.matching import gene_features, guess_species
@@ -149,6 +158,8 @@ def _judge_values(report: FileReport, sample: sp.csr_matrix) -> None:
         report.problems.append(f"{where} holds nothing but zeros in the {sample.shape[0]:,} cells looked at")
     elif values.kind != "counts":
         report.problems.append(f"{where} holds no raw counts but {values}")
+    elif values.maximum > LARGEST_COUNT:
+        report.problems.append(f"{where} holds {too_large(values.maximum)}")
     elif values.maximum == 1 and values.n_values > 100:
         report.warnings.append(f"all values of {where} are 0 or 1: it was told only whether a gene was seen")
 

@@ -9,6 +9,7 @@ import numpy as np
 from scssl.corpus.batch import CellBatch
 from scssl.corpus.inspect import check_counts
 from scssl.corpus.sources import open_source
+from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise
 from scssl.log import logger
 
@@ -51,9 +52,14 @@ def query_batches(
 
     Raises
     ------
+    SettingsError
+        If the batch size is not positive.
     DataError
-        If values are not counts, or the genes do not fit the panel.
+        If values are not counts, the genes do not fit the panel, or no cell has counts on it.
     """
+    if batch_size < 1:
+        message = f"batch_size={batch_size} is not possible; it must be at least 1"
+        raise SettingsError(message)
     with open_source(data, layer=layer) as source:
         genes = harmonise(source.var, panel, file=source.file)
         share = float(gene_share[genes.measured].sum()) or 1.0
@@ -66,6 +72,9 @@ def query_batches(
             batch = CellBatch.from_csr(counts, cell=cells, measured=genes.measured, measured_share=min(share, 1.0))
             empty += int((batch.size_factor == 0).sum())
             yield batch
+        if empty == source.n_cells:
+            message = f"{source.file}: no cell has counts on the model's genes; look at the file with: scssl check"
+            raise DataError(message)
         if empty:
             logger.warning(
                 "%s: %d cells have no counts on the model's genes; their embeddings mean nothing", source.file, empty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,12 +96,12 @@ class CellSource:
         X : scipy.sparse.csr_matrix
             (at most `size`, n_features), sorted unique indices, values in the type of the file.
         """
-        with _Reading(self.file, self.layer):
+        with Reading(f"{self.file}: {self.layer}"):
             yield from self._matrix.chunks(size)
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
         """Read the cells start..stop-1, in the same form as a chunk; slow where the file is stored by columns."""
-        with _Reading(self.file, self.layer):
+        with Reading(f"{self.file}: {self.layer}"):
             return self._matrix.rows(start, min(stop, self.n_cells))
 
     def uns(self, key: str) -> Any:
@@ -132,11 +133,17 @@ class CellSource:
         return f"CellSource({self.file!r}, {self.n_cells:,} cells, {self.n_features:,} features, {self.layer})"
 
 
-class _Reading:
-    """Turn what the file libraries raise in the middle of a damaged file into one message."""
+class Reading:
+    """Turn what the file libraries raise in the middle of a damaged file into one message.
 
-    def __init__(self, file: str, key: str) -> None:
-        self._where = f"{file}: {key}"
+    Parameters
+    ----------
+    where
+        What is read: the file, and the key in it if known.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
 
     def __enter__(self) -> None:
         return None
@@ -144,10 +151,13 @@ class _Reading:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Anything that is not ours while bytes are decoded comes from the bytes: HDF5 and zarr have no one error class.
-        if isinstance(error, OSError | RuntimeError | ValueError | KeyError | IndexError) and not isinstance(
-            error, ScsslError
-        ):
+        if isinstance(error, OSError) and error.errno:
+            # The system's own words, and not the file's fault: no permission, or no space for temporary files.
+            return
+        # Anything else that is not ours while bytes are decoded comes from the bytes: HDF5, zarr and gzip have no one
+        # error class.
+        kinds = (OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, zlib.error)
+        if isinstance(error, kinds) and not isinstance(error, ScsslError):
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             message = f"{self._where} cannot be read ({reason}): damaged or truncated; copy or download it again"
             raise FormatError(message) from error
@@ -174,7 +184,8 @@ def open_source(source: str | Path | AnnData, *, layer: str | None = None) -> Ce
     if isinstance(source, str | Path):
         from scssl.corpus import formats
 
-        return formats.open_path(Path(source), layer=layer)
+        with Reading(str(source)):
+            return formats.open_path(Path(source), layer=layer)
     return _open_anndata(source, layer=layer)
 
 

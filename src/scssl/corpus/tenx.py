@@ -169,4 +169,4 @@ def _read_list(path: Path) -> pd.DataFrame:
 
 
 def _open(path: Path) -> IO[str]:
-    return gzip.open(path, "rt") if path.suffix == ".gz" else path.open("rt")
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open("rt", encoding="utf-8")

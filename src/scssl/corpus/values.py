@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
 
+from scssl.corpus.shard import LARGEST_COUNT
 from scssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -221,22 +222,32 @@ def check_counts(X: sp.csr_matrix, *, file: str, layer: str | None, first_row: i
     Raises
     ------
     DataError
-        If a value is negative, NaN, infinite or no whole number; the message says what the values look like.
+        If a value is negative, NaN, infinite or no whole number, or larger than any count; the message says what the
+        values look like.
     """
     values = X.data
+    where = "X" if layer in (None, "X") else f"layer {layer!r}"
     if values.dtype.kind in "iu":
         wrong = values < 0 if values.dtype.kind == "i" else np.zeros(0, dtype=bool)
     else:
         # NaN compares unequal to everything; infinity equals its own rounding.
         wrong = (values != np.rint(values)) | (values < 0) | np.isinf(values)
     if not wrong.any():
+        largest = values.max(initial=0)
+        if largest > LARGEST_COUNT:
+            message = f"{file}: {where} holds {too_large(largest)}"
+            raise DataError(message)
         return
     at = int(np.argmax(wrong))
     cell = first_row + int(np.searchsorted(X.indptr, at, side="right")) - 1
     kind = describe_matrix(X)
-    where = "X" if layer in (None, "X") else f"layer {layer!r}"
     message = (
         f"{file}: {where} holds no raw counts but {kind}; the first such value is {values[at]:.6g}, in cell {cell:,}. "
         f"Counts may be in another layer or in raw: `scssl check {file}` says where; name it with --layer"
     )
     raise DataError(message)
+
+
+def too_large(value: float) -> str:
+    """Say why a value above `LARGEST_COUNT` is refused."""
+    return f"a value of {value:,.0f}, which no count of molecules reaches (at most {LARGEST_COUNT:,} are possible)"

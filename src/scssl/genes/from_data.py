@@ -136,14 +136,18 @@ class VariableGenes:
 
         Raises
         ------
+        DataError
+            If hardly any gene is expressed.
         SettingsError
             If fewer than `n` genes are expressed.
         """
         expressed = np.sum([sums[0] for sums in self._sums.values()], axis=0) > 0
-        if not MIN_GENES <= n <= expressed.sum():
-            message = (
-                f"hvg:{n}: give a number from {MIN_GENES} to {int(expressed.sum()):,}, the genes that are expressed"
-            )
+        found = int(expressed.sum())
+        if found < MIN_GENES:
+            message = f"hvg:{n}: only {found:,} genes have counts in these files; at least {MIN_GENES} are needed"
+            raise DataError(message)
+        if not MIN_GENES <= n <= found:
+            message = f"hvg:{n}: give a number from {MIN_GENES} to {found:,}, the genes that are expressed"
             raise SettingsError(message)
         scores = np.where(expressed, self.scores(), -np.inf)
         # Stable, so that ties go to the gene that comes first in the panel.

@@ -201,6 +201,9 @@ def harmonise(var: pd.DataFrame, panel: GenePanel, *, column: str | None = None,
     if column is not None and column not in columns:
         message = f"{file}: var has no text column {column!r}; there is: {', '.join(columns)}"
         raise SettingsError(message)
+    if len(var) == 0:
+        message = f"{file}: holds no genes: the matrix has no columns"
+        raise DataError(message)
     genes = gene_features(var)
     if not genes.any():
         kinds = ", ".join(

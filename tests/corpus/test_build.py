@@ -240,6 +240,7 @@ def test_repeated_cell_names_are_numbered(atlas):
         ({"measured": "measured"}, SettingsError, "did you mean 'uns:measured'"),
         ({"measured": "uns:nothing"}, DataError, "nothing"),
         ({"val": 1.5}, SettingsError, "val=1.5"),
+        ({"seed": -1}, SettingsError, "seed=-1"),
         ({"val": 0.6, "test": 0.5}, SettingsError, "leave no cells"),
         ({"obs": ["n_counts"]}, SettingsError, "'n_counts' cannot be kept"),
         ({"genes": "hvg:many"}, SettingsError, "hvg:2000"),
@@ -279,6 +280,18 @@ def test_existing_output(atlas_file, tmp_path):
         Corpus.build(atlas_file, tmp_path / "c", **OPTIONS, where="study == 'x'", overwrite=True)
     assert Corpus.open(tmp_path / "c").settings["seed"] == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "file", "folder"]
+
+
+def test_output_by_another_way(atlas_file, tmp_path):
+    """Links and ".." are followed first, so that what is replaced is replaced there, in one step."""
+    Corpus.build(atlas_file, tmp_path / "c", **OPTIONS)
+    Corpus.build(atlas_file, tmp_path / "c" / ".." / "c", **OPTIONS, seed=5, overwrite=True)
+    (tmp_path / "link").symlink_to(tmp_path / "c")
+    assert Corpus.open(tmp_path / "link").settings["seed"] == 5
+    Corpus.build(atlas_file, tmp_path / "link", **OPTIONS, seed=6, overwrite=True)
+    assert Corpus.open(tmp_path / "c").settings["seed"] == 6
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "link"]
 
 
 def test_disk_too_small(atlas_file, tmp_path, monkeypatch):

@@ -102,6 +102,92 @@ def test_altered_manifest(copy):
             Corpus.open(copy)
 
 
+def put(*keys, value):
+    """Change one entry of a manifest."""
+
+    def change(content):
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (put("version", value=0), "format version 0"),
+        (put("panel", value={}), "'panel'"),
+        (put("sources", 0, value="a"), "'sources'"),
+        (put("columns", "cell_type", value=[1, 2]), "'columns'"),
+        (put("columns", "other", value=["a"]), "other/codes.*is not listed"),
+        (put("files", "genes.tsv", value={}), "'files'"),
+        (put("files", "/etc/passwd", value={"bytes": 1, "sha256": ""}), "'files'"),
+        (put("files", "../c/x", value={"bytes": 1, "sha256": ""}), "'files'"),
+        (put("files", "a\0", value={"bytes": 1, "sha256": ""}), "'files'"),
+        (put("report", value={}), "'report'"),
+        (put("report", "sources", value=[]), "'report'"),
+        (put("shards", 0, "n_cells", value=-1), "'shards'"),
+        (put("shards", 0, "n_cells", value="many"), "'shards'"),
+        (put("shards", 0, "n_cells", value=10**18), "is not listed with the size"),
+        (put("shards", 0, "n_nonzeros", value=5), "is not listed with the size"),
+        (put("shards", 0, "data", value="uint32"), "is not listed with the size"),
+        (put("shards", 0, "data", value="float64"), "'shards'"),
+        (put("shards", 0, "split", value="other"), "'shards'"),
+        (put("shards", 0, "path", value="../../etc"), "is not listed"),
+        (put("shards", 0, "path", value="/etc"), "is not listed"),
+    ],
+)
+def test_manifest_written_by_hand(copy, change, words):
+    """Even with a checksum that fits, what it says has to be possible and to lie inside the corpus."""
+    content = json.loads((copy / manifests.FILE).read_text())
+    change(content)
+    version = content["version"]
+    manifests.write_manifest(copy, {k: v for k, v in content.items() if k not in ("format", "version", "sha256")})
+    if version != manifests.VERSION:
+        path = copy / manifests.FILE
+        path.write_text(path.read_text().replace(f'"version": {manifests.VERSION}', f'"version": {version}'))
+    with pytest.raises(FormatError, match=rf"corpus\.json.*{words}"):
+        Corpus.open(copy)
+
+
+def test_deep_manifest(copy):
+    (copy / manifests.FILE).write_text("[" * 100_000)
+    with pytest.raises(FormatError, match="not valid JSON"):
+        Corpus.open(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "element", "dtype", "value"),
+    [
+        ("X/indptr", 5, "<i8", 10**9),
+        ("X/indptr", 5, "<i8", -1),
+        ("X/indices", 5, "<u2", 65_535),
+        ("obs/source/codes", 5, "<i4", 10**6),
+        ("obs/cell_type/codes", 5, "<i4", -7),
+    ],
+)
+def test_values_that_cannot_be_are_not_trained_on(copy, name, element, dtype, value):
+    """Files of the right size are only read when their cells are; checksums are left to `verify`."""
+    path = copy / "train/shard-00000.zarr" / name / "c/0"
+    values = np.fromfile(path, dtype)
+    values[element] = value
+    values.tofile(path)
+    corpus = Corpus.open(copy)
+    with pytest.raises(FormatError, match=f"{name}: holds values that cannot be"):
+        list(corpus.loader(labels=["cell_type"]))
+    if "codes" in name:
+        with pytest.raises(FormatError, match=f"{name}: holds values that cannot be"):
+            corpus.obs()
+
+
+def test_damaged_cell_names(copy):
+    path = copy / "train/shard-00000.zarr/obs/_index/c/0"
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(FormatError, match="_index"):
+        Corpus.open(copy).obs()
+
+
 def test_newer_version(copy):
     content = json.loads((copy / manifests.FILE).read_text())
     path = copy / manifests.FILE

@@ -84,6 +84,8 @@ def test_agrees_with_python(low, high, files, negate):
         "n =",
         "",
         "n == 1; n == 2",
+        "(" * 300 + "n" + ")" * 300,
+        "not " * 5000 + "n",
     ],
 )
 def test_refuses(text):

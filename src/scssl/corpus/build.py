@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import os
 import shutil
 import socket
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -52,8 +54,9 @@ def build(
     uniformly random order of the cells of each split.
     """
     paths = [Path(f) for f in ([files] if isinstance(files, str | Path) else files)]
-    out = Path(out)
-    _check_out(out, overwrite=overwrite)
+    # Where links and ".." really lead: the work folder lies beside it, and one rename puts the corpus there.
+    out = Path(out).resolve()
+    _check_out(out, paths, overwrite=overwrite)
     with _work_folder(out) as work:
         plan = make_plan(paths, settings)
         n_buckets = _n_buckets(plan)
@@ -71,7 +74,12 @@ def build(
     logger.info("built %s: %s", out, _summary(shards))
 
 
-def _check_out(out: Path, *, overwrite: bool) -> None:
+def _check_out(out: Path, files: Sequence[Path], *, overwrite: bool) -> None:
+    for file in files:
+        place = file.resolve()
+        if place.is_relative_to(out) or out.is_relative_to(place):
+            message = f"{out}: {file}, which goes in, lies there and would be changed; choose another --out"
+            raise SettingsError(message)
     if not out.exists():
         return
     if not out.is_dir():
@@ -91,19 +99,28 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 def _work_folder(out: Path) -> Iterator[Path]:
     """Give a hidden folder beside `out`, removed in the end whatever happens."""
     work = out.parent / f".{out.name}.building"
-    if work.exists():
-        owner = _read_owner(work)
-        if owner is not None:
-            message = (
-                f"{work}: process {owner} is building this corpus now. Wait for it, or, if that is no build, delete "
-                "this folder"
-            )
-            raise SettingsError(message)
-        logger.info("%s: removing what a build that was killed left behind", work)
-        shutil.rmtree(work)
-    work.mkdir(parents=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    claim = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{work.name}-"))
     try:
-        (work / _OWNER).write_text(f"{socket.gethostname()} {os.getpid()}")
+        (claim / _OWNER).write_text(f"{socket.gethostname()} {os.getpid()}")
+        if work.exists() and _read_owner(work) is None:
+            logger.info("%s: removing what a build that was killed left behind", work)
+            shutil.rmtree(work)
+        try:
+            # In one step and with the owner in it, so that of two builds that start together one gets it.
+            claim.rename(work)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            message = (
+                f"{work}: process {_read_owner(work)} is building this corpus now. Wait for it, or, if that is no "
+                "build, delete this folder"
+            )
+            raise SettingsError(message) from error
+    except BaseException:
+        shutil.rmtree(claim, ignore_errors=True)
+        raise
+    try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -195,13 +195,14 @@ class CorpusLoader:
 
     def _read(self, number: int, start: int, stop: int) -> _Pool:
         shard = self._shards[number]
-        rows = shard.rows(start, stop)
+        rows = shard.check_genes(shard.rows(start, stop), n_genes=len(self.corpus.panel))
         meta = np.empty((stop - start, _LABELS + len(self.labels)), dtype=np.int64)
         meta[:, _CELL] = np.arange(shard.first_cell + start, shard.first_cell + stop)
         meta[:, _COUNTS] = shard.n_counts[start:stop]
-        meta[:, _SOURCE] = shard.codes[SOURCE][start:stop]
+        part = slice(start, stop)
+        meta[:, _SOURCE] = shard.read_codes(SOURCE, part, n_names=len(self.corpus.sources))
         for column, label in enumerate(self.labels, start=_LABELS):
-            meta[:, column] = shard.codes[label][start:stop]
+            meta[:, column] = shard.read_codes(label, part, n_names=len(self.corpus.categories[label]))
         return _Pool(rows.values, rows.indices, rows.indptr, meta, len(self.corpus.panel))
 
     def _batch(self, cells: _Pool) -> CellBatch:

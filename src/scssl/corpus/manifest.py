@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from scssl.errors import FormatError
@@ -81,14 +82,14 @@ def read_manifest(root: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode()
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{path}: not valid JSON ({error}); the file is truncated or altered. Build the corpus again"
         raise FormatError(message) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         message = f"{path}: 'format' is not {FORMAT!r}: this is not the manifest of a corpus"
         raise FormatError(message)
     version = content.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
         message = (
             f"{path}: format version {version}, but this scssl reads versions up to {VERSION}. "
             "Update it: pip install -U scssl"
@@ -100,10 +101,52 @@ def read_manifest(root: Path) -> dict[str, Any]:
         message = f"{path}: its checksum does not fit its content: the file was altered. Build the corpus again"
         raise FormatError(message)
     wrong = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
+    if not wrong:
+        wrong = [key for key, fits in _entries_fit(content).items() if not fits]
     if wrong:
         message = f"{path}: {', '.join(map(repr, wrong))} missing or of the wrong type. Build the corpus again"
         raise FormatError(message)
     return content
+
+
+def _entries_fit(content: Mapping[str, Any]) -> dict[str, bool]:
+    """Say per key whether what it holds can be used; a file outside the corpus cannot."""
+    panel, sources, report = content["panel"], content["sources"], content["report"].get("sources")
+    return {
+        "panel": _is_text(panel.get("name"), panel.get("fingerprint"), panel.get("species") or ""),
+        "sources": all(isinstance(entry, dict) and _is_text(entry.get("name")) for entry in sources),
+        "columns": all(isinstance(names, list) and _is_text(*names) for names in content["columns"].values()),
+        "files": all(
+            _is_inside(name)
+            and isinstance(entry, dict)
+            and _is_size(entry.get("bytes"))
+            and _is_text(entry.get("sha256"))
+            for name, entry in content["files"].items()
+        ),
+        "shards": all(
+            isinstance(entry, dict)
+            and _is_text(entry.get("path"))
+            and entry.get("split") in SPLITS
+            and _is_size(entry.get("first_cell"), entry.get("n_cells"), entry.get("n_nonzeros"))
+            for entry in content["shards"]
+        ),
+        "report": isinstance(report, list)
+        and len(report) == len(sources)
+        and all(isinstance(entry, dict) for entry in report),
+    }
+
+
+def _is_text(*values: Any) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_size(*values: Any) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def check_sizes(root: Path, content: Mapping[str, Any]) -> None:

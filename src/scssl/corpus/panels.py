@@ -47,7 +47,8 @@ def choose_panel(settings: BuildSettings, origins: Sequence[str | Path | AnnData
     if not of_variable_genes(spec):
         return load_panel(spec)
     number = str(spec).removeprefix(VARIABLE)
-    if not number.isdigit():
+    # More digits than any number of genes has, and Python refuses to read very long ones.
+    if not (number.isdecimal() and len(number) < 10):
         message = f"genes={str(spec)!r} is not possible; write hvg:N, N being the number of genes, e.g. hvg:2000"
         raise SettingsError(message)
     return _variable(settings, origins, int(number))

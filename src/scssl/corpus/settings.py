@@ -64,6 +64,9 @@ class BuildSettings:
         if self.val + self.test >= 1:
             message = f"val={self.val} and test={self.test} leave no cells to train on; their sum must be below 1"
             raise SettingsError(message)
+        if self.seed < 0:
+            message = f"seed={self.seed} is not possible; it must be 0 or more"
+            raise SettingsError(message)
         if self.measured is not None and not self.measured.removeprefix("uns:"):
             message = f"measured={self.measured!r} is not possible; write uns:KEY, KEY being a table in uns"
             raise SettingsError(message)

@@ -103,15 +103,44 @@ class Shard:
         """Read the counts of cells `start` to `stop`."""
         indptr = self.indptr[start : stop + 1]
         first, last = int(indptr[0]), int(indptr[-1])
+        if first < 0 or last > self.n_nonzeros or np.any(np.diff(indptr) < 0):
+            key = "X/indptr"
+            raise self._altered(key)
         return Rows(self.values[first:last], self.indices[first:last], indptr - first)
+
+    def read_codes(self, column: str, part: slice = slice(None), *, n_names: int) -> NDArray[Any]:
+        """Read the codes of an obs column, -1 to `n_names` - 1."""
+        codes = self.codes[column][part]
+        if codes.size and (codes.min() < -1 or codes.max() >= n_names):
+            key = f"obs/{column}/codes"
+            raise self._altered(key)
+        return codes
+
+    def check_genes(self, rows: Rows, *, n_genes: int) -> Rows:
+        """Return rows that were read, once their genes are known to be on the panel."""
+        if rows.indices.size and rows.indices.max() >= n_genes:
+            key = "X/indices"
+            raise self._altered(key)
+        return rows
+
+    def _altered(self, key: str) -> FormatError:
+        where = self.names / key if isinstance(self.names, Path) else key
+        message = f"{where}: holds values that cannot be: the file was altered. Build the corpus again"
+        return FormatError(message)
 
     def cell_names(self) -> NDArray[np.object_]:
         """(n_cells,) names of the cells."""
         if isinstance(self.names, Path):
             import zarr
 
-            names = zarr.open_array(self.names / "obs" / "_index", mode="r")[:]
-            return np.asarray(names, dtype=object)
+            from scssl.corpus.sources import Reading
+
+            with Reading(f"{self.names}: obs/_index"):
+                names = np.asarray(zarr.open_array(self.names / "obs" / "_index", mode="r")[:], dtype=object)
+            if len(names) != self.n_cells:
+                key = "obs/_index"
+                raise self._altered(key)
+            return names
         return np.asarray(self.names, dtype=object)
 
 

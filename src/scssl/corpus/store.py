@@ -14,7 +14,7 @@ import pandas as pd
 from scssl.corpus import manifest, size_factors
 from scssl.corpus.manifest import SPLITS
 from scssl.corpus.settings import BuildSettings
-from scssl.corpus.shard import N_COUNTS, SOURCE, SPLIT, Shard, open_shard
+from scssl.corpus.shard import N_COUNTS, SOURCE, SPLIT, FileVector, Shard, open_shard
 from scssl.corpus.verify import verify_folder
 from scssl.errors import FormatError, SettingsError
 
@@ -195,6 +195,8 @@ class Corpus:
         except (KeyError, TypeError) as error:
             message = f"{root / manifest.FILE}: an entry of 'shards' cannot be understood ({error})"
             raise FormatError(message) from error
+        for entry, shard in zip(content["shards"], shards, strict=True):
+            _check_lengths(root, entry["path"], shard, content["files"])
         return cls(
             panel=panel,
             sources=sources,
@@ -261,7 +263,7 @@ class Corpus:
         names = {SOURCE: self.sources, **self.categories}
         columns: dict[str, Any] = {}
         for column, categories in names.items():
-            codes = join([shard.codes[column][:] for shard in shards], np.int32)
+            codes = join([shard.read_codes(column, n_names=len(categories)) for shard in shards], np.int32)
             columns[column] = pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype=object))
         which = np.repeat([SPLITS.index(s.split) for s in shards], [s.n_cells for s in shards]).astype(np.int8)
         columns[SPLIT] = pd.Categorical.from_codes(which, categories=pd.Index(SPLITS, dtype=object))
@@ -308,7 +310,8 @@ class Corpus:
         """(n_sources,) cells of each source in the train split."""
         counts = np.zeros(len(self.sources), dtype=np.int64)
         for shard in self.shards_of("train"):
-            counts += np.bincount(shard.codes[SOURCE][:], minlength=len(self.sources))
+            codes = shard.read_codes(SOURCE, n_names=len(self.sources))
+            counts += np.bincount(codes[codes >= 0], minlength=len(self.sources))
         return counts
 
     @cached_property
@@ -367,6 +370,17 @@ def _read_panel(root: Path, entry: Mapping[str, Any]) -> GenePanel:
         message = f"{root / GENES}: these are not the genes that the corpus was built with: the file was altered"
         raise FormatError(message)
     return panel
+
+
+def _check_lengths(root: Path, folder: str, shard: Shard, files: Mapping[str, Any]) -> None:
+    """Make sure that a shard's arrays are files of the corpus, as long as the manifest says."""
+    arrays = (shard.values, shard.indices, shard.indptr, shard.n_counts, *shard.codes.values())
+    for array in arrays:
+        assert isinstance(array, FileVector)
+        name = f"{folder}/{array.path.relative_to(root / folder).as_posix()}"
+        if files.get(name, {}).get("bytes") != len(array) * array.dtype.itemsize:
+            message = f"{root / manifest.FILE}: {name} is not listed with the size that its shard has; it was altered"
+            raise FormatError(message)
 
 
 def _read_table(path: Path, shape: tuple[int, int], dtype: np.dtype) -> NDArray[Any]:

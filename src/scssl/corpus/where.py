@@ -55,13 +55,14 @@ class Condition:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._columns: list[str] = []
         try:
             self._body = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError) as error:
-            message = f"--where {text!r} is not a condition ({error.args[0]}). {_HELP}"
+            self._check(self._body)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            reason = error.args[0] if error.args else "too deeply nested"
+            message = f"--where {text!r} is not a condition ({reason}). {_HELP}"
             raise SettingsError(message) from error
-        self._columns: list[str] = []
-        self._check(self._body)
 
     @property
     def columns(self) -> list[str]:

@@ -139,7 +139,9 @@ def test_unknown_genes_are_refused(folder):
         (lambda f: (f / "config.json").write_text("[" * 100_000), "is not JSON"),
         (lambda f: (f / "config.json").write_text("{}"), "does not describe a scssl model"),
         (lambda f: _edit(f, format_version=99), "pip install -U scssl"),
+        (lambda f: _edit(f, format_version=0), "format version 0"),
         (lambda f: _edit(f, sources=None), "sources"),
+        (lambda f: _edit(f, sources=[1]), "sources"),
         (lambda f: _edit(f, sources=["a", "b", "c"]), "differ"),
         (lambda f: _edit(f, config={"architecture": {"hidden": [7]}}), "does not fit"),
         (lambda f: _edit(f, config={"pretext": "os.system"}), "choose one of"),
@@ -169,7 +171,14 @@ def test_a_run_folder_is_not_overwritten_by_accident(adata, copy, tmp_path):
     for overwrite in (False, True):
         with pytest.raises(SettingsError):
             scssl.pretrain(adata, preset="small", out=other, overwrite=overwrite)
+    # Another project's config.json, or a model with something of the user's beside it.
+    (other / "config.json").write_text("{}")
+    (copy / "notes.txt").write_text("mine")
+    for folder, name in ((other, "chapter1.txt"), (copy, "notes.txt")):
+        with pytest.raises(SettingsError, match=f"holds other things than a model .{name}"):
+            scssl.pretrain(adata, preset="small", out=folder, overwrite=True)
     assert (other / "chapter1.txt").read_text() == "years of work"
+    assert (copy / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FORMAT, FORMAT_VERSION = "scssl-model", 1
 WEIGHTS, CONFIG, GENES, CARD = "model.safetensors", "config.json", "genes.tsv", "README.md"
+SAVING = ".saving-"
 MAX_CONFIG_BYTES = 64 * 2**20
 _REQUIRED = {"config": dict, "n_genes": int, "sources": list, "panel": dict, "card": dict}
 
@@ -47,7 +48,7 @@ def write(
         raise SettingsError(message)
     path.mkdir(parents=True, exist_ok=True)
     (path / CONFIG).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=path, prefix=".saving-") as scratch:
+    with tempfile.TemporaryDirectory(dir=path, prefix=SAVING) as scratch:
         folder = Path(scratch)
         save_file(weights, folder / WEIGHTS)
         panel.save(folder / GENES)
@@ -108,10 +109,12 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         message = f"{file} does not describe a scssl model"
         raise FormatError(message)
     number = manifest.get("format_version")
-    if not isinstance(number, int) or number > FORMAT_VERSION:
+    if not isinstance(number, int) or not 1 <= number <= FORMAT_VERSION:
         message = f"{file} has format version {number!r}, this scssl reads {FORMAT_VERSION}; run: pip install -U scssl"
         raise FormatError(message)
     wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
+    if not wrong and not all(isinstance(name, str) for name in manifest["sources"]):
+        wrong = ["sources"]
     if wrong:
         message = f"{file} is incomplete: {', '.join(wrong)} missing or malformed"
         raise FormatError(message)
@@ -140,6 +143,10 @@ class RunFolder:
     """A folder in which a model is being trained: its settings and checkpoints, before the model itself is there."""
 
     SETTINGS = "settings.json"
+    OURS = frozenset(
+        {SETTINGS, WEIGHTS, CONFIG, GENES, CARD, "history.csv", "run.json", "report.html", "checkpoints", "logs"}
+    )
+    """Names of what a run, its model and its report are made of: a folder with anything else in it is not emptied."""
 
     path: Path | None
     resume: bool = False
@@ -174,8 +181,11 @@ class RunFolder:
             )
             message = f"{folder} exists already; {fix}"
             raise SettingsError(message)
-        if overwrite and folder.is_dir() and any(folder.iterdir()) and not cls._is_ours(folder):
-            message = f"{folder} holds other things than a model, and will not be overwritten; choose another folder"
+        if overwrite and (strange := cls._not_ours(folder)):
+            message = (
+                f"{folder} holds other things than a model ({', '.join(strange[:3])}), and will not be overwritten; "
+                "choose another folder"
+            )
             raise SettingsError(message)
         return cls(path=folder, resume=resume)
 
@@ -195,8 +205,10 @@ class RunFolder:
         return dict(content)
 
     @classmethod
-    def _is_ours(cls, folder: Path) -> bool:
-        return any((folder / name).is_file() for name in (cls.SETTINGS, CONFIG))
+    def _not_ours(cls, folder: Path) -> list[str]:
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        # What a killed process was saving is ours as well.
+        return [name for name in names if name not in cls.OURS and not name.startswith(SAVING)]
 
     def begin(self, config: dict[str, Any], *, corpus_id: str) -> Path:
         """Make the folder (emptied if there was a run), note the settings in it, and return its path.

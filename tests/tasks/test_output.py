@@ -1,3 +1,5 @@
+import shutil
+
 import anndata as ad
 import h5py
 import numpy as np
@@ -5,7 +7,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from scssl.errors import SettingsError
+from scssl.errors import DataError, SettingsError
 from scssl.tasks.output import Results, prepare_output, write_results
 
 
@@ -98,6 +100,51 @@ def test_failing_leaves_nothing_behind(adata, tmp_path):
     bad = Results(task="embed", settings={"x": object()})
     with pytest.raises(Exception, match="object"):
         write_results(tmp_path / "a.h5ad", tmp_path / "b.h5ad", bad)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
+
+
+def test_formats_are_told_by_their_content(adata, tmp_path):
+    """A name says nothing: the AnnData comes out whole, and a 10x folder called .h5ad is read as what it is."""
+    adata.uns["mine"] = 1
+    adata.write_h5ad(tmp_path / "UPPER.H5AD")
+    adata.write_h5ad(tmp_path / "no_ending")
+    with ad.settings.override(zarr_write_format=3):
+        adata.write_zarr(tmp_path / "zarr.h5ad")
+    results = Results(task="embed", settings={}, obsm={"X_scssl": np.zeros((adata.n_obs, 2), dtype=np.float32)})
+    for name in ("UPPER.H5AD", "no_ending", "zarr.h5ad"):
+        write_results(tmp_path / name, tmp_path / "out.h5ad", results)
+        out = ad.read_h5ad(tmp_path / "out.h5ad")
+        assert out.uns["mine"] == 1
+        assert out.obsm["X_scssl"].shape == (adata.n_obs, 2)
+
+
+def test_mudata_becomes_the_anndata_of_its_rna(adata, tmp_path):
+    mudata = pytest.importorskip("mudata")
+    protein = ad.AnnData(np.ones((adata.n_obs, 2)), obs=adata.obs[[]], var=pd.DataFrame(index=["p1", "p2"]))
+    with mudata.set_options(pull_on_update=False):
+        mudata.MuData({"rna": adata, "protein": protein}).write(tmp_path / "a.h5ad")
+    results = Results(task="embed", settings={}, obsm={"X_scssl": np.zeros((adata.n_obs, 2), dtype=np.float32)})
+    write_results(tmp_path / "a.h5ad", tmp_path / "out.h5ad", results)
+    assert ad.read_h5ad(tmp_path / "out.h5ad").shape == adata.shape
+
+
+def test_settings_replace_something_else_of_their_name(adata, tmp_path):
+    adata.uns["scssl"] = "mine"
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    results = Results(task="embed", settings={"k": 1})
+    write_results(tmp_path / "a.h5ad", tmp_path / "out.h5ad", results)
+    assert ad.read_h5ad(tmp_path / "out.h5ad").uns["scssl"]["embed"]["k"] == 1
+    results.into(adata)
+    assert adata.uns["scssl"] == {"embed": {"k": 1}}
+
+
+def test_a_disk_that_is_too_full_is_found_before_writing(adata, tmp_path, monkeypatch):
+    """HDF5 would bring the process down."""
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    with pytest.raises(DataError, match=r"b\.h5ad: .* MB are needed, 0\.1 MB are free"):
+        write_results(tmp_path / "a.h5ad", tmp_path / "b.h5ad", Results(task="embed", settings={}))
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5ad"]
 
 

@@ -74,7 +74,7 @@ def annotate(
     from scssl.tasks.labels import read_label_map
     from scssl.tasks.output import prepare_output, write_results
 
-    prepare_output(out, file=file, overwrite=overwrite)
+    prepare_output(out, file=file, overwrite=overwrite, key_added=key_added, also=[reference])
     if label_map is not None and truth is None:
         message = "--label-map renames true labels, so it needs --truth COLUMN"
         raise SettingsError(message)

@@ -132,7 +132,9 @@ def _run(command: Callable[..., Any], bound: BoundArguments) -> int:
         raise
     except OSError as error:
         # Disk full, no permission, too many open files: the system's words and the file say it best.
-        where = f"{error.filename}: " if error.filename else ""
+        # Of a copy or a move, the second file is the one that could not be written.
+        name = error.filename2 or error.filename
+        where = f"{name}: " if name else ""
         return _fail(f"{where}{error.strerror or error}", as_json=common.json)
     if isinstance(outcome, Outcome):
         _show(outcome, as_json=common.json)
@@ -154,6 +156,8 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _fail(message: str, *, as_json: bool) -> int:
+    # One line, also where a library's own words (YAML, HDF5) have several.
+    message = " ".join(line.strip() for line in message.splitlines())
     print(f"error: {message}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": message}))

@@ -14,6 +14,8 @@ from scssl.errors import SettingsError, import_extra
 if TYPE_CHECKING:
     from scssl.report import Run
 
+DISK_MB = 100
+"""What the demo writes."""
 NEEDED = ("scanpy", "jinja2", "matplotlib", "umap")
 """What the extra brings; looked for before any work starts."""
 MADE = {
@@ -54,6 +56,9 @@ def demo(
     common
         Options that every command takes.
     """
+    if seed < 0:
+        message = f"seed={seed} is not possible; it must be 0 or more"
+        raise SettingsError(message)
     _check_extra()
     _prepare(out, overwrite=overwrite)
 
@@ -62,9 +67,15 @@ def demo(
     from scssl.report.environment import n_cores
     from scssl.report.run import command_line
 
-    logger.info("the demo takes about 2 minutes on 2 cores (%d here), 2 GB of memory, 100 MB of disk", n_cores())
+    logger.info(
+        "the demo takes about 2 minutes on 2 cores (%d here), 2 GB of memory, %d MB of disk", n_cores(), DISK_MB
+    )
     out.mkdir(parents=True)
     try:
+        # Beforehand, because HDF5 brings the whole process down when the disk runs full under it.
+        if (free := shutil.disk_usage(out).free) < DISK_MB * 1e6:
+            message = f"{out}: {free / 1e6:.0f} MB are free there, the demo needs {DISK_MB}; choose another --out"
+            raise SettingsError(message)
         run = run_demo(out, plan=Plan(seed=seed), command=command_line())
     except BaseException:
         # Interrupted or failed: half a demo is of no use.

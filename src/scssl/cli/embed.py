@@ -52,7 +52,7 @@ def embed(
     from scssl.model_files import versions
     from scssl.tasks.output import Results, prepare_output, write_results
 
-    prepare_output(out, file=file, overwrite=overwrite)
+    prepare_output(out, file=file, overwrite=overwrite, key_added=key_added)
     with open_source(file, layer=layer) as source:
         n_cells, n_features = source.n_cells, source.n_features
     logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", estimate(file, n_cells=n_cells, n_features=n_features))

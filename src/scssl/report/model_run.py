@@ -44,7 +44,7 @@ def run_of_model(folder: Path) -> Run:
     Raises
     ------
     FormatError
-        If config.json is not that of a model.
+        If config.json is not that of a model, or the loss curve cannot be read.
     """
     file = folder / CONFIG
     try:
@@ -52,6 +52,18 @@ def run_of_model(folder: Path) -> Run:
         card, config = manifest["card"], manifest["config"]
         data, training = card.get("data", {}), card.get("training", {})
         cells: dict[str, int] = data.get("cells", {})
+        took = float(training.get("seconds", 0.0))
+        run = Run(
+            title=f"Pre-training: {folder.resolve().name}",
+            command=str(card.get("command", "")),
+            summary=_summary(manifest, cells, training, card.get("metrics", {})),
+            settings=config,
+            data=[{"split": split, "cells": n} for split, n in cells.items()],
+            timings={"pre-training": took} if took else {},
+            versions=card.get("versions", {}),
+            machine=card.get("machine", {}),
+            created=str(training.get("started", "")),
+        )
         wrong = manifest["format"] != "scssl-model"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         message = f"{file}: does not describe a scssl model"
@@ -59,22 +71,15 @@ def run_of_model(folder: Path) -> Run:
     if wrong:
         message = f"{file}: does not describe a scssl model ('format' is {manifest['format']!r})"
         raise FormatError(message)
-    took = float(training.get("seconds", 0.0))
-    run = Run(
-        title=f"Pre-training: {folder.resolve().name}",
-        command=str(card.get("command", "")),
-        summary=_summary(manifest, cells, training, card.get("metrics", {})),
-        settings=config,
-        data=[{"split": split, "cells": n} for split, n in cells.items()],
-        timings={"pre-training": took} if took else {},
-        versions=card.get("versions", {}),
-        machine=card.get("machine", {}),
-        created=str(training.get("started", "")),
-    )
     history = folder / HISTORY
     if history.is_file():
         text = "Both lines should fall and level off. The weights kept are those of the lowest validation loss."
-        losses = [column for column in ("train_loss", "val_loss") if column in pd.read_csv(history, nrows=1)]
+        try:
+            columns = pd.read_csv(history, nrows=1).columns
+        except ValueError as error:
+            message = f"{history}: not readable as a table ({error}); the file is truncated or altered"
+            raise FormatError(message) from error
+        losses = [column for column in ("train_loss", "val_loss") if column in columns]
         if losses:
             run.sections.append(
                 Section(kind="curve", title="Loss", file=HISTORY, text=text, options={"x": "epoch", "y": losses})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +15,18 @@ import numpy as np
 import pandas as pd
 
 from scssl import keys
+from scssl.corpus.formats import anndata_kind
 from scssl.corpus.sources import open_source, plain_strings
-from scssl.errors import SettingsError
+from scssl.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
+
+
+SPARE_BYTES = 1 << 18
+"""What the settings and the structure of a file take, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +42,25 @@ class Results:
     obsm: dict[str, np.ndarray] = field(default_factory=dict)
     """Per-cell arrays, each (n_cells, n)."""
 
+    @property
+    def n_bytes(self) -> int:
+        """About what they take in a file."""
+        arrays = sum(array.nbytes for array in self.obsm.values())
+        return arrays + sum(8 * len(column) for column in self.obs.values())
+
     def into(self, adata: AnnData) -> None:
         """Write into an AnnData in memory; columns of the same name are replaced."""
         for name, column in self.obs.items():
             adata.obs[name] = _of_index(column, adata.obs.index)
         for name, array in self.obsm.items():
             adata.obsm[name] = array
-        adata.uns[keys.SETTINGS] = {**adata.uns.get(keys.SETTINGS, {}), self.task: self.settings}
+        others = adata.uns.get(keys.SETTINGS)
+        adata.uns[keys.SETTINGS] = {**(others if isinstance(others, Mapping) else {}), self.task: self.settings}
 
 
-def prepare_output(out: Path, *, file: Path, overwrite: bool) -> Path:
+def prepare_output(
+    out: Path, *, file: Path, overwrite: bool, key_added: str | None = None, also: Sequence[Path] = ()
+) -> Path:
     """Check, before any work, that results can be written to `out`.
 
     Parameters
@@ -53,6 +71,10 @@ def prepare_output(out: Path, *, file: Path, overwrite: bool) -> Path:
         The input, which is never changed.
     overwrite
         Allow `out` to exist.
+    key_added
+        Name for the results that the user chose.
+    also
+        Other files that are read, and so never changed either.
 
     Returns
     -------
@@ -62,13 +84,18 @@ def prepare_output(out: Path, *, file: Path, overwrite: bool) -> Path:
     Raises
     ------
     SettingsError
-        If `out` is no .h5ad, is the input itself, exists, or cannot be written.
+        If `out` is no .h5ad, is the input itself, exists, or cannot be written, or the name is not possible.
     """
+    if key_added in (".", "..") or "/" in (key_added or ""):
+        message = f"--key-added {key_added!r} is not possible; give a name without '/'"
+        raise SettingsError(message)
     problem = None
     if out.suffix != ".h5ad":
         problem = "results are written as .h5ad; give a name that ends so"
-    elif out.exists() and file.exists() and out.samefile(file):
+    elif out.exists() and any(path.exists() and out.samefile(path) for path in (file, *also)):
         problem = "this is the input, which is never changed; give another name"
+    elif file.is_dir() and out.resolve().is_relative_to(file.resolve()):
+        problem = f"this lies in the input, {file}, which is never changed; choose another folder"
     elif out.is_dir():
         problem = "this is a folder; give the name of a file"
     elif out.exists() and not overwrite:
@@ -87,8 +114,8 @@ def prepare_output(out: Path, *, file: Path, overwrite: bool) -> Path:
 def write_results(file: Path, out: Path, results: Results) -> None:
     """Write the input plus the results to `out`, which appears only when complete.
 
-    An .h5ad is copied byte for byte and the results are added to the copy, so memory does not grow with the matrix;
-    other formats are read whole.
+    An HDF5 file of an AnnData is copied byte for byte and the results are added to the copy, so memory does not grow
+    with the matrix; other formats are read whole.
 
     Parameters
     ----------
@@ -98,18 +125,25 @@ def write_results(file: Path, out: Path, results: Results) -> None:
         .h5ad to write, checked by `prepare_output`.
     results
         What to add.
+
+    Raises
+    ------
+    DataError
+        If the disk has no room for it.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=".h5ad")
     os.close(handle)
     scratch = Path(name)
     try:
-        if file.suffix == ".h5ad":
+        if anndata_kind(file) == "h5ad":
+            _check_space(out, file.stat().st_size + results.n_bytes)
             shutil.copyfile(file, scratch)
             _add_to_h5ad(scratch, results)
         else:
             adata = _read_whole(file)
             results.into(adata)
+            _check_space(out, sys.getsizeof(adata))
             adata.write_h5ad(scratch)
         # mkstemp makes files that only their owner reads; give the result the usual permissions.
         umask = os.umask(0)
@@ -118,6 +152,17 @@ def write_results(file: Path, out: Path, results: Results) -> None:
         scratch.replace(out)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _check_space(out: Path, n_bytes: int) -> None:
+    # Beforehand, because HDF5 brings the whole process down when the disk runs full under it.
+    needed, free = n_bytes + SPARE_BYTES, shutil.disk_usage(out.parent).free
+    if needed > free:
+        message = (
+            f"{out}: {needed / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free there. Free some space, or "
+            "choose an --out on another disk"
+        )
+        raise DataError(message)
 
 
 def _add_to_h5ad(path: Path, results: Results) -> None:
@@ -139,6 +184,8 @@ def _add_to_h5ad(path: Path, results: Results) -> None:
 
 
 def _mapping(parent: Any, name: str) -> Any:
+    if name in parent and not hasattr(parent[name], "keys"):
+        del parent[name]  # something else of that name
     if name not in parent:
         parent.create_group(name).attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
     return parent[name]
@@ -147,7 +194,7 @@ def _mapping(parent: Any, name: str) -> Any:
 def _read_whole(file: Path) -> AnnData:
     from anndata import AnnData, read_zarr
 
-    if file.suffix == ".zarr":
+    if anndata_kind(file) == "zarr":
         return read_zarr(file)
     with open_source(file) as source:
         return AnnData(source.rows(0, source.n_cells), obs=source.obs, var=source.var)

@@ -223,6 +223,12 @@ def broken_zarr(path, base):
         chunk.write_bytes(b"xx")
 
 
+def incomplete_zarr(path, base):
+    broken_zarr(path, base)
+    for chunk in (path / "X" / "data").rglob("0"):
+        chunk.unlink()
+
+
 DAMAGED = {
     "missing": ("a.h5ad", lambda path, base: None, "no such file"),
     "text": ("a.h5ad", text, "not an HDF5 file"),
@@ -237,6 +243,7 @@ DAMAGED = {
     "gzip damaged": ("sample", mtx(damaged_gzip), "damaged"),
     "not UTF-8": ("sample", mtx(latin), "damaged"),
     "zarr": ("a.zarr", broken_zarr, "damaged"),
+    "zarr incomplete": ("a.zarr", incomplete_zarr, "parts of its data are missing"),
 }
 
 

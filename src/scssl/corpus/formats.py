@@ -180,6 +180,12 @@ def _matrix(node: Any, *, where: str) -> CellMatrix:
     if missing:
         message = f"{where} lacks its {', '.join(sorted(missing))}; the file is damaged"
         raise FormatError(message)
+    for name in ("data", "indices"):
+        # zarr reads a chunk that is not there as zeros, which stored values are not.
+        chunks = getattr(node[name], "nchunks", 0)
+        if chunks and node[name].nchunks_initialized < chunks:
+            message = f"{where}: parts of its {name} are missing; the copy is incomplete: copy or download it again"
+            raise FormatError(message)
     build = RowCompressed if kind == "csr_matrix" else column_compressed
     return build(node["data"], node["indices"], node["indptr"], (n_cells, n_features), where=where)
 

@@ -75,6 +75,7 @@ def test_embedding_equals_a_pass_written_out(adata, folder):
         for g, gene in enumerate(panel):
             if measured[g]:
                 x[c, g] = np.log1p(1e4 * share[measured].sum() * float(counts[gene]) / total) - mean[g]
+        x[c] /= max(encoder.states.variance_share.numpy()[measured].sum(), 0.05)
     with torch.no_grad():
         hidden = torch.nn.functional.selu(
             torch.tensor(x, dtype=torch.float32) @ encoder.layers[0].weight.T + encoder.layers[0].bias

@@ -16,7 +16,7 @@ from scssl.corpus import Corpus
 from scssl.errors import SettingsError
 from scssl.log import logger, progress
 from scssl.model_files import versions
-from scssl.training import Config, build_task, choose_config, fit, from_dict, gene_mean, resolve_device
+from scssl.training import Config, build_task, choose_config, fit, from_dict, gene_moments, resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -327,10 +327,8 @@ def pretrain(
     corpus = _corpus(data, genes=genes, layer=layer, source=source, split_by=split_by, seed=settings.training.seed)
     task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
     if not resume:
-        task.start_from(
-            gene_mean=gene_mean(corpus, target_sum=settings.target_sum),
-            gene_share=torch.from_numpy(corpus.gene_share()),
-        )
+        mean, variance = gene_moments(corpus, target_sum=settings.target_sum)
+        task.start_from(gene_mean=mean, gene_variance=variance, gene_share=torch.from_numpy(corpus.gene_share()))
 
     started = time.time()
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from scssl.corpus.batch import CellBatch
 from scssl.nn import GeneStates, dense_counts, log_normalise, unmeasured_genes
+from scssl.nn.inputs import LEAST_SEEN
 
 
 def _counts(n_cells, n_genes, seed, density=0.3):
@@ -80,7 +81,7 @@ def test_hidden_unmeasured_and_zero_are_three_inputs():
     out = states(x, hidden=torch.tensor([[True, False, False]]), unmeasured=torch.tensor([[False, True, False]]))
     assert len(set(out[0].tolist())) == 3
     both = states(x, hidden=torch.ones(1, 3, dtype=torch.bool), unmeasured=torch.ones(1, 3, dtype=torch.bool))
-    torch.testing.assert_close(both[0], states.unmeasured)
+    torch.testing.assert_close(both[0], states.unmeasured / LEAST_SEEN)
 
 
 def test_batch_moves_to_a_device_whole():
@@ -105,3 +106,17 @@ def test_what_is_not_known_reads_as_the_mean_at_first():
     every = torch.ones(1, 4, dtype=torch.bool)
     torch.testing.assert_close(states(torch.rand(1, 4), hidden=every), at_mean)
     torch.testing.assert_close(states(torch.rand(1, 4), unmeasured=every), at_mean)
+
+
+def test_what_is_measured_stands_for_what_is_not():
+    # Four genes that always agree, of which three carry most of the variance: seen through the first alone, or through
+    # all four, a cell gives the same sum over genes.
+    states = GeneStates(4)
+    states.variance_share.copy_(torch.tensor([0.2, 0.3, 0.4, 0.1]))
+    x = torch.tensor([[2.0, 3.0, 4.0, 1.0]])
+    unmeasured = torch.tensor([[False, True, True, True]])
+    torch.testing.assert_close(states(x, unmeasured=unmeasured).sum(), x.sum())
+    tiny = GeneStates(100)
+    few = torch.ones(1, 100, dtype=torch.bool)
+    few[0, 0] = False
+    assert tiny(torch.ones(1, 100), unmeasured=few).max().item() == pytest.approx(1 / LEAST_SEEN)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from scssl.corpus.batch import CellBatch
 
 
+LEAST_SEEN = 0.05
+"""Share of the variance below which measured genes are not weighted up further: noise would be all that grows."""
+
+
 def log_normalise(batch: CellBatch, *, target_sum: float = 1e4) -> Tensor:
     r"""Return dense log1p values, normalised to a common total per cell.
 
@@ -69,6 +73,10 @@ class GeneStates(nn.Module):
     genes that were measured rather than by what they are. They stand where the expression would be, so the first layer
     stays one matrix product; each state has values of its own, so hidden, unmeasured and zero can be told apart.
 
+    Where genes are unmeasured, the rest is weighted up by the share of the input's variance that it carries, as a
+    survey weights up those who answered: else a cell seen through a small panel would lie near the mean of all cells,
+    whatever it is.
+
     Parameters
     ----------
     n_genes
@@ -76,10 +84,12 @@ class GeneStates(nn.Module):
     """
 
     mean: Tensor
+    variance_share: Tensor
 
     def __init__(self, n_genes: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_genes))
+        self.register_buffer("variance_share", torch.full((n_genes,), 1.0 / n_genes))
         self.hidden = nn.Parameter(torch.zeros(n_genes))
         self.unmeasured = nn.Parameter(torch.zeros(n_genes))
 
@@ -102,5 +112,6 @@ class GeneStates(nn.Module):
         if hidden is not None:
             x = torch.where(hidden, self.hidden, x)
         if unmeasured is not None:
-            x = torch.where(unmeasured, self.unmeasured, x)
+            seen = 1.0 - unmeasured.to(x.dtype) @ self.variance_share
+            x = torch.where(unmeasured, self.unmeasured, x) / seen.clamp(min=LEAST_SEEN).unsqueeze(1)
         return x

@@ -66,17 +66,22 @@ class PretextTask(nn.Module, ABC):
         self.n_sources = n_sources
         self.settings = settings
 
-    def start_from(self, *, gene_mean: Tensor, gene_share: Tensor) -> None:
+    def start_from(self, *, gene_mean: Tensor, gene_variance: Tensor, gene_share: Tensor) -> None:
         """Take up what the corpus says of the genes, before training.
 
         Parameters
         ----------
         gene_mean
             (n_genes,) mean log1p value among the cells that measured the gene.
+        gene_variance
+            (n_genes,) its variance.
         gene_share
             (n_genes,) share of a typical cell's counts.
         """
-        self.encoder.states.mean.copy_(gene_mean)
+        states = self.encoder.states
+        states.mean.copy_(gene_mean)
+        if float(gene_variance.sum()) > 0:
+            states.variance_share.copy_(gene_variance / gene_variance.sum())
         self.encoder.gene_share.copy_(gene_share)
 
     @abstractmethod

@@ -79,9 +79,9 @@ class MaskedAutoencoder(PretextTask):
         super().__init__(encoder, architecture=architecture, n_sources=n_sources, settings=settings)
         self.decoder = Decoder(encoder.n_genes, architecture, n_sources=n_sources)
 
-    def start_from(self, *, gene_mean: Tensor, gene_share: Tensor) -> None:
+    def start_from(self, *, gene_mean: Tensor, gene_variance: Tensor, gene_share: Tensor) -> None:
         """Let the decoder start at the gene means, which it would otherwise spend its first epochs on."""
-        super().start_from(gene_mean=gene_mean, gene_share=gene_share)
+        super().start_from(gene_mean=gene_mean, gene_variance=gene_variance, gene_share=gene_share)
         self.decoder.start_from(gene_mean)
 
     def hidden(self, batch: CellBatch, *, draw: Draw) -> Tensor:

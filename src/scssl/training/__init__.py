@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scssl.training.config import Config, Optimiser, Training, from_dict, merge, override
 from scssl.training.presets import Preset, get_preset, list_presets
 from scssl.training.setup import build_task, choose_config
-from scssl.training.statistics import gene_mean
+from scssl.training.statistics import gene_moments
 
 if TYPE_CHECKING:
     from scssl.training.trainer import FitResult, fit, resolve_device
@@ -23,7 +23,7 @@ __all__ = [
     "choose_config",
     "fit",
     "from_dict",
-    "gene_mean",
+    "gene_moments",
     "get_preset",
     "list_presets",
     "merge",

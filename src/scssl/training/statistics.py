@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from scssl.corpus import Corpus
 
 MAX_CELLS = 50_000
-"""Cells that the means are taken over: a random draw that pins them far better than an encoder needs."""
+"""Cells that the moments are taken over: a random draw that pins them far better than an encoder needs."""
 
 
-def gene_mean(corpus: Corpus, *, target_sum: float = 1e4, max_cells: int = MAX_CELLS) -> Tensor:
-    """Return each gene's mean log1p value among the training cells whose source measured it.
+def gene_moments(corpus: Corpus, *, target_sum: float = 1e4, max_cells: int = MAX_CELLS) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of each gene's log1p value among the training cells whose source measured it.
 
     Parameters
     ----------
@@ -31,19 +31,21 @@ def gene_mean(corpus: Corpus, *, target_sum: float = 1e4, max_cells: int = MAX_C
 
     Returns
     -------
-    Tensor
-        (n_genes,) float32; 0 for genes that no cell measured.
+    mean, variance : Tensor
+        (n_genes,) float32 each; 0 for genes that no cell measured.
     """
     n_genes = len(corpus.panel)
-    total = torch.zeros(n_genes, dtype=torch.float64)
+    sums = torch.zeros(2, n_genes, dtype=torch.float64)
     cells = torch.zeros(n_genes, dtype=torch.float64)
     seen = 0
     for batch in corpus.loader(split="train", batch_size=min(4096, max_cells), seed=0):
-        values, _ = normalised_values(batch, target_sum=target_sum)
-        total.index_add_(0, batch.indices, values.double())
+        values = normalised_values(batch, target_sum=target_sum)[0].double()
+        sums[0].index_add_(0, batch.indices, values)
+        sums[1].index_add_(0, batch.indices, values.square())
         per_row = torch.bincount(batch.measured_row, minlength=len(batch.measured)).double()
         cells += per_row @ batch.measured.double()
         seen += batch.n_cells
         if seen >= max_cells:
             break
-    return (total / cells.clamp(min=1)).float()
+    mean, square = sums / cells.clamp(min=1)
+    return mean.float(), (square - mean.square()).clamp(min=0).float()

@@ -191,6 +191,8 @@ def test_a_run_folder_is_not_overwritten_by_accident(adata, copy, tmp_path):
         ({"overrides": ["task.rate=1.5"]}, "between 0 and 1"),
         ({"overrides": ["task.masking=holes"]}, "one of: random"),
         ({"resume": True}, "give the folder"),
+        ({"max_epochs": 0}, "training.epochs is 0"),
+        ({"seed": -1}, "training.seed is -1"),
         ({"device": "cuda:9"}, "not available"),
         ({"preset": "small", "config": Config()}, "not both"),
     ],
@@ -208,6 +210,22 @@ def test_resume_keeps_its_settings(adata, copy):
 def test_resume_needs_the_same_cells(adata, copy):
     with pytest.raises(SettingsError, match="another corpus"):
         scssl.pretrain(adata[:400].copy(), out=copy, resume=True)
+
+
+def test_a_run_that_fails_before_its_first_epoch_leaves_nothing(adata, tmp_path):
+    out = tmp_path / "model"
+    overrides = ["optimiser.learning_rate=1e30", "optimiser.gradient_clip=0"]
+    with pytest.raises(ScsslError, match="lower optimiser"):
+        scssl.pretrain(adata, preset="small", genes="union", max_epochs=1, overrides=overrides, out=out)
+    assert not (out / "config.json").exists()
+
+
+def test_what_a_corpus_has_settled_cannot_be_chosen_again(corpus_dir, tmp_path):
+    with pytest.raises(SettingsError, match="genes, split_by cannot be chosen for a corpus"):
+        scssl.pretrain(corpus_dir, genes="human", split_by="cell")
+    with pytest.raises(SettingsError, match="inside the corpus"):
+        scssl.pretrain(corpus_dir, out=corpus_dir / "model")
+    assert not (corpus_dir / "model").exists()
 
 
 def test_complete_settings_can_be_given(adata):

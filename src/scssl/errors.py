@@ -29,6 +29,28 @@ class MissingExtraError(ScsslError, ImportError):
     """An optional package is missing; the message has the ``pip install`` line."""
 
 
+def require(name: str, value: object, *, holds: bool, must: str) -> None:
+    """Refuse a setting whose value is not possible.
+
+    Parameters
+    ----------
+    name, value
+        The setting as the user knows it, and what it was given.
+    holds
+        Whether the value is possible.
+    must
+        What it must be, to end the sentence "... it must be".
+
+    Raises
+    ------
+    SettingsError
+        If it is not.
+    """
+    if not holds:
+        message = f"{name} is {value!r}; it must be {must}"
+        raise SettingsError(message)
+
+
 def import_extra(module: str, *, extra: str) -> ModuleType:
     """Import an optional module, or say which extra brings it.
 

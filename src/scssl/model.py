@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from scssl import model_files
-from scssl.corpus import Corpus
+from scssl.corpus.gather import gather
 from scssl.errors import SettingsError
-from scssl.log import logger, progress
-from scssl.model_files import versions
+from scssl.log import progress
 from scssl.training import Config, build_task, choose_config, fit, from_dict, gene_moments, resolve_device
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scssl.corpus import Corpus
     from scssl.corpus.batch import CellBatch
     from scssl.corpus.store import Split
     from scssl.genes import GenePanel
@@ -247,7 +247,7 @@ def pretrain(
     overwrite: bool = False,
     resume: bool = False,
     device: Device = "auto",
-    genes: str | Path | GenePanel = "human",
+    genes: str | Path | GenePanel | None = None,
     layer: str | None = None,
     source: str | None = None,
     split_by: str | None = None,
@@ -277,8 +277,9 @@ def pretrain(
     device
         Where to compute.
     genes, layer, source, split_by
-        For an AnnData or file: as in `Corpus.build`. Without `split_by`, donors are kept apart where ``obs`` has a
-        column ``donor`` with at least two of them, and otherwise 5 % of the cells are used for validation.
+        For an AnnData or file: as in `Corpus.build`; genes are ``"human"`` by default. Without `split_by`, donors are
+        kept apart where ``obs`` has a column ``donor`` with at least two of them, and otherwise 5 % of the cells are
+        used for validation.
 
     Returns
     -------
@@ -324,7 +325,11 @@ def pretrain(
             seed=seed,
             overrides=overrides,
         )
-    corpus = _corpus(data, genes=genes, layer=layer, source=source, split_by=split_by, seed=settings.training.seed)
+    seed = settings.training.seed
+    corpus = gather(data, genes=genes, layer=layer, source=source, split_by=split_by, seed=seed)
+    if out and corpus.path is not None and Path(out).resolve().is_relative_to(corpus.path.resolve()):
+        message = f"{out} is inside the corpus {corpus.path}; choose another folder for the model"
+        raise SettingsError(message)
     task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
     if not resume:
         mean, variance = gene_moments(corpus, target_sum=settings.target_sum)
@@ -335,68 +340,12 @@ def pretrain(
         directory = run.begin(asdict(settings), corpus_id=corpus.fingerprint) if out else Path(scratch)
         try:
             result = fit(task, corpus, settings, directory=directory, device=device, resume=resume)
-        except KeyboardInterrupt:
-            if out and (directory / "checkpoints" / "last.ckpt").is_file():
-                logger.warning("interrupted; go on with the same command and --resume")
+        except BaseException as error:
+            if out:
+                run.leave(interrupted=isinstance(error, KeyboardInterrupt))
             raise
-        card = _card(corpus, settings, asdict(result), started=started)
+        card = model_files.card(corpus, settings, asdict(result), started=started)
         model = CellModel(task=task, panel=corpus.panel, config=settings, sources=list(corpus.sources), card=card)
         if out:
             model.save(directory, overwrite=True)
     return model
-
-
-def _corpus(
-    data: Corpus | AnnData | Path | str,
-    *,
-    genes: str | Path | GenePanel,
-    layer: str | None,
-    source: str | None,
-    split_by: str | None,
-    seed: int,
-) -> Corpus:
-    if isinstance(data, Corpus):
-        return data
-    if isinstance(data, (str, Path)) and (Path(data) / "corpus.json").is_file():
-        return Corpus.open(data)
-    if isinstance(data, (str, Path)):
-        from scssl.corpus.sources import open_source
-
-        with open_source(data, layer=layer) as opened:
-            obs = opened.obs
-    else:
-        obs = data.obs
-    if split_by is None:
-        donors = "donor" in obs.columns and obs["donor"].nunique() > 1
-        split_by = "donor" if donors else "cell"
-        logger.info(
-            "validation cells are split off by %s", "donor" if donors else "cell (no column 'donor' with two donors)"
-        )
-    val = 0.1 if split_by != "cell" else 0.05
-    return Corpus.from_anndata(
-        data, genes=genes, layer=layer, source=source, split_by=split_by, val=val, test=0.0, seed=seed
-    )
-
-
-def _card(corpus: Corpus, settings: Config, result: dict[str, Any], *, started: float) -> dict[str, Any]:
-    last = result["history"][result["best_epoch"] - 1]
-    return {
-        "data": {
-            "cells": {split: corpus.n_cells(split) for split in ("train", "val", "test")},
-            "sources": list(corpus.sources),
-            "corpus": corpus.fingerprint,
-        },
-        "training": {
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
-            "seconds": round(result["seconds"], 1),
-            "epochs": len(result["history"]),
-            "best_epoch": result["best_epoch"],
-            "batch_size": result["batch_size"],
-            "precision": result["precision"],
-            "seed": settings.training.seed,
-        },
-        "metrics": {name: value for name, value in last.items() if name.endswith(("loss", "hidden"))},
-        "licence": "that of the cells it was trained on; not set",
-        "limits": "Research use. Embeddings are only as good as the match between the new cells and the corpus.",
-        "versions": versions(),
-    }

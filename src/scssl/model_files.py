@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from scssl.errors import FormatError, SettingsError
 from scssl.genes import GenePanel
+from scssl.log import logger
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from scssl.corpus import Corpus
+    from scssl.training import Config
 
 FORMAT, FORMAT_VERSION = "scssl-model", 1
 WEIGHTS, CONFIG, GENES, CARD = "model.safetensors", "config.json", "genes.tsv", "README.md"
@@ -138,6 +143,43 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], *, path: Path) -
     module.load_state_dict(weights)
 
 
+def card(corpus: Corpus, settings: Config, result: dict[str, Any], *, started: float) -> dict[str, Any]:
+    """Return what a model's card says of its training.
+
+    Parameters
+    ----------
+    corpus
+        Cells it was trained on.
+    settings
+        Settings of the run.
+    result
+        Fields of `scssl.training.FitResult`.
+    started
+        Seconds since the epoch at which the run began.
+    """
+    last = result["history"][result["best_epoch"] - 1]
+    return {
+        "data": {
+            "cells": {split: corpus.n_cells(split) for split in ("train", "val", "test")},
+            "sources": list(corpus.sources),
+            "corpus": corpus.fingerprint,
+        },
+        "training": {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
+            "seconds": round(result["seconds"], 1),
+            "epochs": len(result["history"]),
+            "best_epoch": result["best_epoch"],
+            "batch_size": result["batch_size"],
+            "precision": result["precision"],
+            "seed": settings.training.seed,
+        },
+        "metrics": {name: value for name, value in last.items() if name.endswith(("loss", "hidden"))},
+        "licence": "that of the cells it was trained on; not set",
+        "limits": "Research use. Embeddings are only as good as the match between the new cells and the corpus.",
+        "versions": versions(),
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
     """A folder in which a model is being trained: its settings and checkpoints, before the model itself is there."""
@@ -230,6 +272,15 @@ class RunFolder:
         content = json.dumps({"config": config, "corpus": corpus_id}, indent=2)
         (folder / self.SETTINGS).write_text(content, encoding="utf-8")
         return folder
+
+    def leave(self, *, interrupted: bool) -> None:
+        """Tidy up after a run that did not finish: say how to go on, or leave nothing if no epoch is done."""
+        folder = Path(self.path or "")
+        if (folder / "checkpoints" / "last.ckpt").is_file():
+            if interrupted:
+                logger.warning("interrupted; go on with the same command and --resume")
+        elif not self.resume:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 _CARD_TEMPLATE = """# scssl model

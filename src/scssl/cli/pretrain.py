@@ -26,7 +26,7 @@ def pretrain(
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
-    genes: str = "human",
+    genes: str | None = None,
     layer: str | None = None,
     source: str | None = None,
     split_by: str | None = None,
@@ -63,7 +63,7 @@ def pretrain(
     device
         Where to compute.
     genes
-        For a file: human, mouse, or a file of genes.
+        For a file: human (the default), mouse, or a file of genes.
     layer
         For a file: layer of the raw counts; X without it.
     source

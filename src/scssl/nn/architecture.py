@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+from scssl.errors import require
+
+MAX_WIDTH: Final = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,3 +30,12 @@ class Architecture:
     """Tell the decoder the source of a cell, so that the code need not carry the batch. The encoder is never told."""
     source_dropout: float = 0.1
     """Share of the cells whose source is withheld from the decoder in training, so that it works for a new source."""
+
+    def __post_init__(self) -> None:
+        must = f"at least 1 and at most {MAX_WIDTH:,} units"
+        for width in self.hidden:
+            require("architecture.hidden", list(self.hidden), holds=0 < width <= MAX_WIDTH, must=f"widths of {must}")
+        require("architecture.n_latent", self.n_latent, holds=0 < self.n_latent <= MAX_WIDTH, must=must)
+        for name in ("dropout", "source_dropout"):
+            value = getattr(self, name)
+            require(f"architecture.{name}", value, holds=0 <= value < 1, must="a share: 0 or more, and less than 1")

@@ -30,7 +30,7 @@ class MaskedSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
-            message = f"pretext.rate is {self.rate}; it is the share of genes hidden and must lie between 0 and 1"
+            message = f"task.rate is {self.rate}; it is the share of genes hidden and must lie between 0 and 1"
             raise SettingsError(message)
 
 

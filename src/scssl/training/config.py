@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import types
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from scssl.errors import SettingsError
+from scssl.errors import SettingsError, require
 from scssl.nn.architecture import Architecture
 
 T = TypeVar("T")
+LARGEST: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,13 @@ class Optimiser:
     """`one_cycle`: warm up, then cosine to zero over the run; `step`: times 0.9 every two epochs, as in the paper."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient; 0 for none."""
+
+    def __post_init__(self) -> None:
+        rate = self.learning_rate
+        require("optimiser.learning_rate", rate, holds=0 < rate < math.inf, must="a number above 0")
+        for name in ("weight_decay", "gradient_clip"):
+            value = getattr(self, name)
+            require(f"optimiser.{name}", value, holds=0 <= value < math.inf, must="a number, 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +55,12 @@ class Training:
     """Stop after this many epochs without a better validation loss; 0 never stops early."""
     seed: int = 0
     """Seed of weights, masks, cell order and dropout."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("min_steps", 1), ("patience", 0), ("seed", 0)):
+            value = getattr(self, name)
+            must = f"a whole number from {least} to {LARGEST:,}"
+            require(f"training.{name}", value, holds=least <= value <= LARGEST, must=must)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +81,10 @@ class Config:
     """Length, batch size, precision, seed."""
     target_sum: float = 1e4
     """Total to which each cell's counts are scaled before log1p."""
+
+    def __post_init__(self) -> None:
+        total = self.target_sum
+        require("target_sum", total, holds=0 < total < 1e9, must="a number of counts above 0, such as 10000")
 
 
 def from_dict(cls: type[T], values: Any, *, where: str = "config") -> T:
@@ -176,7 +195,11 @@ def override(config: Config, assignments: list[str] | tuple[str, ...]) -> Config
                 message = f"{'.'.join(parents[: depth + 1])} has no settings of its own (in {assignment!r})"
                 raise SettingsError(message)
             level = level[parent]
-        level[last] = yaml.safe_load(text)
+        try:
+            level[last] = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError) as error:
+            message = f"{assignment!r}: what follows = cannot be read; write e.g. architecture.hidden=[512,256]"
+            raise SettingsError(message) from error
     return from_dict(Config, values)
 
 

@@ -33,7 +33,7 @@ check: $(STAMP) docs wheel browser
 	$(BIN)/python -m pytest -m slow -n $(JOBS)
 
 docs: $(STAMP)
-	$(BIN)/mkdocs build --strict -q
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
 
 wheel: $(STAMP)
 	scripts/check_wheel.sh $(BIN)/python

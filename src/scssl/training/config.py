@@ -50,7 +50,7 @@ class Training:
     min_steps: int = 100
     """Smaller batches, down to 64, are used where an epoch would otherwise have fewer steps than this."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the matrix products; `auto`: bf16 on CUDA cards that have it and on CPUs with AMX, else fp32."""
+    """Arithmetic of the matrix products; `auto`: bf16 on CUDA cards and CPUs (AMX, AVX-512) that have it, else fp32."""
     patience: int = 0
     """Stop after this many epochs without a better validation loss; 0 never stops early."""
     seed: int = 0

@@ -71,12 +71,21 @@ def few_label_f1(codes: np.ndarray, names: pd.Series, *, n_labels: int = 10, dra
     return scores
 
 
+def processor() -> str:
+    """Return the model of the processor, as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def write(name: str, *, command: str, result: dict) -> None:
     """Write a result with what is needed to repeat it."""
     record = {
         "command": command,
         "date": time.strftime("%Y-%m-%d"),
-        "machine": {"cpu": platform.machine(), "cores": os.cpu_count(), "torch_threads": torch.get_num_threads()},
+        "machine": {"cpu": processor(), "cores": os.cpu_count(), "torch_threads": torch.get_num_threads()},
         "versions": {"scssl": scssl.__version__, "torch": torch.__version__, "python": platform.python_version()},
         **result,
     }

@@ -3,7 +3,7 @@
     python -m benchmarks.source_decoder
 
 Masked pre-training (half of the genes hidden, 20 epochs) on the immune corpus without the three targets, 3,000 most
-variable genes, with and without a source-told decoder, for the default network and the paper's, three seeds; zero-shot
+variable genes, with the default network, the same without a source-told decoder, and the paper's; three seeds. Zero-shot
 kNN with 10 labels per type on the targets, mean of five draws of the labels. PCA is fitted on the same corpus. The
 targets were looked at while choosing the defaults of this version: this compares, it does not confirm.
 """
@@ -23,9 +23,10 @@ from scssl.study import PCAEncoder
 
 EPOCHS = 20
 SEEDS = (0, 1, 2)
-NETWORKS = {
+ARMS = {
     "one hidden layer (default)": [],
-    "four hidden layers (richter2024)": ["architecture.hidden=[512, 512, 256, 256]", "optimiser.learning_rate=1e-3"],
+    "one hidden layer, decoder not told the source": ["architecture.source_decoder=false"],
+    "four hidden layers (richter2024's)": ["architecture.hidden=[512, 512, 256, 256]", "optimiser.learning_rate=1e-3"],
 }
 
 
@@ -36,10 +37,9 @@ def main() -> None:
         corpus = protocol.build_corpus(Path(scratch) / "corpus", genes="hvg:3000")
         pca = PCAEncoder(corpus.panel, n_components=50).fit(corpus)
         rows += score(pca, method="PCA (50)", seed=0)
-        for (name, network), told, seed in itertools.product(NETWORKS.items(), (True, False), SEEDS):
-            settings = [*network, f"architecture.source_decoder={str(told).lower()}"]
+        for (arm, settings), seed in itertools.product(ARMS.items(), SEEDS):
             model = scssl.pretrain(corpus, max_epochs=EPOCHS, seed=seed, overrides=settings)
-            rows += score(model, method=f"{name}, decoder {'told' if told else 'not told'} the source", seed=seed)
+            rows += score(model, method=arm, seed=seed)
     summary = summarise(rows)
     protocol.write(
         "source_decoder",

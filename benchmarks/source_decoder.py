@@ -3,8 +3,8 @@
     python -m benchmarks.source_decoder
 
 Masked pre-training (half of the genes hidden, 20 epochs) on the immune corpus without the three targets, 3,000 most
-variable genes, with the default network, the same without a source-told decoder, and the paper's; three seeds. Zero-shot
-kNN with 10 labels per type on the targets, mean of five draws of the labels. PCA is fitted on the same corpus. The
+variable genes, with the default network, the same without a source-told decoder, and the paper's; three seeds. Then
+zero-shot kNN with 10 labels per type on the targets, mean of five draws of them. PCA is fitted on the same corpus. The
 targets were looked at while choosing the defaults of this version: this compares, it does not confirm.
 """
 

@@ -10,6 +10,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
+
+from scssl.log import logger
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("scssl", deadline=None)
+settings.load_profile("scssl")
+
+
+@pytest.fixture(autouse=True)
+def _own_logging():
+    """Undo what commands set up: their handler writes to the stderr of the test that ran them."""
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from scssl.corpus.sources import CellSource, choose_layer, lookup_uns
 from scssl.errors import DataError, FormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from scssl.corpus.sources import CellSource as Source
@@ -20,8 +21,8 @@ KINDS: Final = ".h5ad, .zarr, .h5mu, a 10x .h5, or a folder with matrix.mtx"
 _RNA: Final = ("rna", "RNA", "gex", "GEX")
 
 
-def open_path(path: Path, *, layer: str | None = None) -> Source:
-    """Open a file or folder of cells, told apart by what it holds rather than by its name."""
+def open_path(path: Path, *, layer: str | None = None, obs_columns: Sequence[str] | None = None) -> Source:
+    """Open a file or folder of cells, told apart by what it holds rather than by its name; see `open_source`."""
     from scssl.corpus import tenx
 
     if not path.exists():
@@ -29,7 +30,7 @@ def open_path(path: Path, *, layer: str | None = None) -> Source:
         raise DataError(message)
     if path.is_dir():
         if (path / "zarr.json").is_file() or (path / ".zgroup").is_file():
-            return _open_zarr(path, layer=layer)
+            return _open_zarr(path, layer=layer, obs_columns=obs_columns)
         if tenx.is_mtx_folder(path):
             return tenx.open_mtx_folder(path, layer=layer)
         message = f"{path}: this folder holds no cells that scssl can read; it reads {KINDS}"
@@ -37,7 +38,7 @@ def open_path(path: Path, *, layer: str | None = None) -> Source:
     if path.stat().st_size == 0:
         message = f"{path}: the file is empty (0 bytes)"
         raise DataError(message)
-    return _open_hdf5(path, layer=layer)
+    return _open_hdf5(path, layer=layer, obs_columns=obs_columns)
 
 
 def anndata_kind(path: Path) -> Literal["h5ad", "zarr"] | None:
@@ -57,7 +58,7 @@ def _is_anndata(group: Any) -> bool:
     return {"obs", "var"} <= set(group) and "mod" not in group
 
 
-def _open_hdf5(path: Path, *, layer: str | None) -> Source:
+def _open_hdf5(path: Path, *, layer: str | None, obs_columns: Sequence[str] | None) -> Source:
     import h5py
 
     from scssl.corpus import tenx
@@ -80,15 +81,15 @@ def _open_hdf5(path: Path, *, layer: str | None) -> Source:
         kept = stack.pop_all()
     try:
         if "mod" in file and "rna" not in file:
-            return _open_modality(file, path=path, layer=layer, stack=kept)
+            return _open_modality(file, path=path, layer=layer, obs_columns=obs_columns, stack=kept)
         if tenx.is_tenx_file(file):
             return tenx.open_file(file, path=path, layer=layer, stack=kept)
         if "obs" not in file or "var" not in file:
             raise _not_cells(path, sorted(file))
         if not hasattr(file["obs"], "keys") or "raw.X" in file or "h5sparse_format" in _attributes(file, "X"):
             kept.close()
-            return _open_old(path, layer=layer)
-        return open_group(file, path=path, layer=layer, stack=kept)
+            return _open_old(path, layer=layer, obs_columns=obs_columns)
+        return open_group(file, path=path, layer=layer, obs_columns=obs_columns, stack=kept)
     except BaseException:
         kept.close()
         raise
@@ -102,7 +103,7 @@ def _not_cells(path: Path, keys: list[str]) -> DataError:
     return DataError(f"{path}: {hint}; scssl reads {KINDS}")
 
 
-def _open_zarr(path: Path, *, layer: str | None) -> Source:
+def _open_zarr(path: Path, *, layer: str | None, obs_columns: Sequence[str] | None) -> Source:
     import zarr
 
     try:
@@ -112,31 +113,47 @@ def _open_zarr(path: Path, *, layer: str | None) -> Source:
         message = f"{path}: cannot be opened as zarr ({_first_line(error)})"
         raise FormatError(message) from error
     if "mod" in keys:
-        return _open_modality(group, path=path, layer=layer, stack=ExitStack())
+        return _open_modality(group, path=path, layer=layer, obs_columns=obs_columns, stack=ExitStack())
     if {"obs", "var"} <= keys:
-        return open_group(group, path=path, layer=layer, stack=ExitStack())
+        return open_group(group, path=path, layer=layer, obs_columns=obs_columns, stack=ExitStack())
     message = f"{path}: a zarr folder, but not an AnnData (it holds: {', '.join(sorted(keys)[:8]) or 'nothing'})"
     raise DataError(message)
 
 
+class _Table(NamedTuple):
+    """The columns that were asked for, and the names of all there are."""
+
+    frame: pd.DataFrame
+    columns: list[str]
+
+
 def open_group(
-    group: Any, *, path: Path, layer: str | None, stack: ExitStack, more: pd.DataFrame | None = None
+    group: Any,
+    *,
+    path: Path,
+    layer: str | None,
+    stack: ExitStack,
+    obs_columns: Sequence[str] | None = None,
+    more: _Table | None = None,
 ) -> Source:
     """Open an AnnData that lies in an HDF5 or zarr group.
 
     Parameters
     ----------
+    obs_columns
+        Columns of obs to load, None for all.
     more
         Further obs columns, by cell name.
     """
     layers = ["X"] if "X" in group and _attributes(group, "X").get("encoding-type") != "null" else []
     layers += ["raw"] if "raw" in group and "X" in group["raw"] else []
     layers += [f"layers/{name}" for name in sorted(group.get("layers", ()))]
-    obs = _read_table(group, "obs", path=path)
+    obs, columns = _read_table(group, "obs", path=path, only=obs_columns)
     key = choose_layer(layer, layers, file=str(path), n_cells=len(obs))
-    var = _read_table(group, "raw/var" if key == "raw" else "var", path=path)
-    if more is not None and more.index.is_unique:
-        obs = obs.join(more[[name for name in more.columns if name not in obs.columns]])
+    var, _ = _read_table(group, "raw/var" if key == "raw" else "var", path=path)
+    if more is not None and more.frame.index.is_unique:
+        obs = obs.join(more.frame[[name for name in more.frame.columns if name not in obs.columns]])
+        columns += [name for name in more.columns if name not in columns]
     matrix = _matrix(group["raw/X" if key == "raw" else key], where=f"{path}: {key}")
 
     def uns(entry: str) -> Any:
@@ -145,15 +162,25 @@ def open_group(
         return lookup_uns(read_elem(group["uns"]) if "uns" in group else {}, entry, file=str(path))
 
     return CellSource(
-        matrix, name=path.stem, path=path, obs=obs, var=var, layer=key, layers=layers, uns=uns, stack=stack
+        matrix,
+        name=path.stem,
+        path=path,
+        obs=obs,
+        var=var,
+        layer=key,
+        layers=layers,
+        columns=columns,
+        uns=uns,
+        stack=stack,
     )
 
 
-def _read_table(group: Any, key: str, *, path: Path) -> pd.DataFrame:
+def _read_table(group: Any, key: str, *, path: Path, only: Sequence[str] | None = None) -> _Table:
+    """Read a table, or its index and those of the columns `only` that it has."""
     from anndata.io import read_elem
 
     try:
-        table = read_elem(group[key])
+        table = read_elem(group[key]) if only is None else _read_columns(group[key], only)
     # anndata and the libraries below it raise whatever comes to hand on a damaged table.
     except Exception as error:
         message = f"{path}: {key} cannot be read ({_first_line(error)})"
@@ -161,7 +188,30 @@ def _read_table(group: Any, key: str, *, path: Path) -> pd.DataFrame:
     if not isinstance(table, pd.DataFrame):
         message = f"{path}: {key} is not a table; this is not an AnnData file"
         raise DataError(message)
-    return table
+    columns = _columns(group[key])
+    if columns is not None:
+        return _Table(table, columns)
+    return _Table(table if only is None else table[[c for c in table.columns if c in only]], list(table.columns))
+
+
+def _columns(node: Any) -> list[str] | None:
+    """Names of a table's columns, None if it is written in an older way, which only anndata itself can read."""
+    attributes = dict(node.attrs)
+    if (attributes.get("encoding-type"), attributes.get("encoding-version")) != ("dataframe", "0.2.0"):
+        return None
+    return [str(name) for name in attributes["column-order"]]
+
+
+def _read_columns(node: Any, only: Sequence[str]) -> Any:
+    from anndata.io import read_elem
+
+    columns = _columns(node)
+    if columns is None:
+        return read_elem(node)
+    name = node.attrs["_index"]
+    index = pd.Index(read_elem(node[name]), name=None if name == "_index" else name)
+    chosen = [column for column in columns if column in only]
+    return pd.DataFrame({column: read_elem(node[column]) for column in chosen}, index=index, columns=chosen)
 
 
 def _matrix(node: Any, *, where: str) -> CellMatrix:
@@ -190,21 +240,26 @@ def _matrix(node: Any, *, where: str) -> CellMatrix:
     return build(node["data"], node["indices"], node["indptr"], (n_cells, n_features), where=where)
 
 
-def _open_modality(group: Any, *, path: Path, layer: str | None, stack: ExitStack) -> Source:
+def _open_modality(
+    group: Any, *, path: Path, layer: str | None, obs_columns: Sequence[str] | None, stack: ExitStack
+) -> Source:
     """Open the RNA of a MuData file; obs columns that only the whole has are added."""
     names = list(group["mod"])
     name = next((name for name in _RNA if name in names), None)
     if name is None:
         message = f"{path}: has no modality `rna`; its modalities are {', '.join(names)}"
         raise DataError(message)
-    whole = _read_table(group, "obs", path=path) if "obs" in group else None
-    if whole is not None:
+    more = None
+    if "obs" in group:
+        whole, columns = _read_table(group, "obs", path=path, only=obs_columns)
         # MuData repeats the modalities' own columns as "rna:column".
-        whole = whole[[column for column in whole.columns if ":" not in str(column)]]
-    return open_group(group["mod"][name], path=path, layer=layer, stack=stack, more=whole)
+        own = [column for column in columns if ":" not in column]
+        more = _Table(whole[[column for column in whole.columns if column in own]], own)
+    rna = group["mod"][name]
+    return open_group(rna, path=path, layer=layer, obs_columns=obs_columns, stack=stack, more=more)
 
 
-def _open_old(path: Path, *, layer: str | None) -> Source:
+def _open_old(path: Path, *, layer: str | None, obs_columns: Sequence[str] | None) -> Source:
     """Open a file from before anndata 0.7, whose tables only anndata itself can read: wholly into memory."""
     import anndata
 
@@ -215,7 +270,7 @@ def _open_old(path: Path, *, layer: str | None) -> Source:
     except Exception as error:
         message = f"{path}: an AnnData file of an old format that cannot be read ({_first_line(error)})"
         raise FormatError(message) from error
-    source = open_source(adata, layer=layer)
+    source = open_source(adata, layer=layer, obs_columns=obs_columns)
     source.name, source.path = path.stem, path
     return source
 

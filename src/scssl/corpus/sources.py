@@ -15,7 +15,7 @@ from scssl.corpus.matrices import CellMatrix, Dense, RowCompressed, Unordered, c
 from scssl.errors import DataError, FormatError, ScsslError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -33,6 +33,8 @@ class CellSource:
         The file, None for an AnnData in memory.
     obs, var
         Annotation of the cells, and of the features of the chosen matrix; indices and text columns hold plain strings.
+    columns
+        Names of all obs columns of the file; `obs` has those of them that were asked for.
     layer
         Key of the chosen matrix.
     layers
@@ -49,12 +51,14 @@ class CellSource:
         var: pd.DataFrame,
         layer: str = "X",
         layers: list[str] | None = None,
+        columns: list[str] | None = None,
         uns: Callable[[str], Any] | None = None,
         stack: ExitStack | None = None,
     ) -> None:
         self.name, self.path, self.layer = name, path, layer
         self.obs, self.var = plain_strings(obs), plain_strings(var)
         self.layers = ["X"] if layers is None else layers
+        self.columns = [str(column) for column in self.obs.columns] if columns is None else columns
         self._matrix, self._uns, self._stack = matrix, uns, stack or ExitStack()
         for axis, n, table in (("cells", matrix.shape[0], self.obs), ("features", matrix.shape[1], self.var)):
             if len(table) != n:
@@ -163,7 +167,9 @@ class Reading:
             raise FormatError(message) from error
 
 
-def open_source(source: str | Path | AnnData, *, layer: str | None = None) -> CellSource:
+def open_source(
+    source: str | Path | AnnData, *, layer: str | None = None, obs_columns: Sequence[str] | None = None
+) -> CellSource:
     """Open cells for reading, whatever holds them; nothing but the annotation tables is loaded.
 
     Parameters
@@ -173,6 +179,9 @@ def open_source(source: str | Path | AnnData, *, layer: str | None = None) -> Ce
         gzipped), or an AnnData in memory or backed.
     layer
         None or ``"X"`` for X, ``"raw"`` for ``.raw.X``, anything else for ``layers[...]``.
+    obs_columns
+        Columns of obs to load, None for all; the others stay in the file, which with millions of cells saves gigabytes
+        of memory. Names that the file does not have are ignored.
 
     Raises
     ------
@@ -185,11 +194,11 @@ def open_source(source: str | Path | AnnData, *, layer: str | None = None) -> Ce
         from scssl.corpus import formats
 
         with Reading(str(source)):
-            return formats.open_path(Path(source), layer=layer)
-    return _open_anndata(source, layer=layer)
+            return formats.open_path(Path(source), layer=layer, obs_columns=obs_columns)
+    return _open_anndata(source, layer=layer, obs_columns=obs_columns)
 
 
-def _open_anndata(adata: AnnData, *, layer: str | None) -> CellSource:
+def _open_anndata(adata: AnnData, *, layer: str | None, obs_columns: Sequence[str] | None) -> CellSource:
     path = Path(adata.filename) if adata.filename else None
     name = path.stem if path else "adata"
     layers = [*(["X"] if adata.X is not None else []), *(["raw"] if adata.raw is not None else [])]
@@ -203,8 +212,19 @@ def _open_anndata(adata: AnnData, *, layer: str | None) -> CellSource:
     def uns(entry: str) -> Any:
         return lookup_uns(adata.uns, entry, file=name)
 
-    matrix = memory_matrix(values, where=f"{name}: {key}")
-    return CellSource(matrix, name=name, path=path, obs=adata.obs, var=var, layer=key, layers=layers, uns=uns)
+    columns = [str(column) for column in adata.obs.columns]
+    chosen = [obs_columns is None or column in obs_columns for column in columns]
+    return CellSource(
+        memory_matrix(values, where=f"{name}: {key}"),
+        name=name,
+        path=path,
+        obs=adata.obs.loc[:, chosen].copy(),  # not to be changed through the source
+        var=var.copy(),
+        layer=key,
+        layers=layers,
+        columns=columns,
+        uns=uns,
+    )
 
 
 def memory_matrix(values: Any, *, where: str) -> CellMatrix:
@@ -253,20 +273,27 @@ def plain_strings(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose index, text columns and text categories are plain Python strings, without pandas' own types.
 
     Files written by anndata >= 0.13 with pandas 3 bring nullable strings, which anndata 0.12 then cannot write.
+    What is plain already is shared with `table`, not copied: with millions of cells that would double the memory.
     """
-    columns: dict[Any, Any] = {}
+    out = table.copy(deep=False)
     for name in table.columns:
-        column = table[name]
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            categories = column.cat.categories
-            if isinstance(categories.dtype, pd.StringDtype) or categories.dtype.kind == "U":
-                column = column.cat.rename_categories(pd.Index(np.array(categories, dtype=object), dtype=object))
-        elif isinstance(column.dtype, pd.StringDtype):
-            column = column.astype(object).where(column.notna(), None)
-        elif isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
-            # Nullable numbers and booleans: numpy's own type where nothing is missing, else numbers with NaN.
-            kind = np.dtype(float) if column.isna().any() else getattr(column.dtype, "numpy_dtype", np.dtype(object))
-            column = pd.Series(column.to_numpy(dtype=kind, na_value=np.nan), index=column.index)
-        columns[name] = column.array
-    index = pd.Index(np.array([str(i) for i in table.index], dtype=object), dtype=object, name=table.index.name)
-    return pd.DataFrame(columns, index=index)
+        plain = _plain_column(table[name])
+        if plain is not None:
+            out[name] = plain.array
+    out.index = pd.Index(np.array([str(i) for i in table.index], dtype=object), dtype=object, name=table.index.name)
+    return out
+
+
+def _plain_column(column: pd.Series) -> pd.Series | None:
+    """Return a column without pandas' own types, or None if it has none."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        categories = column.cat.categories
+        if isinstance(categories.dtype, pd.StringDtype) or categories.dtype.kind == "U":
+            return column.cat.rename_categories(pd.Index(np.array(categories, dtype=object), dtype=object))
+    elif isinstance(column.dtype, pd.StringDtype):
+        return column.astype(object).where(column.notna(), None)
+    elif isinstance(column.dtype, pd.api.extensions.ExtensionDtype):
+        # Nullable numbers and booleans: numpy's own type where nothing is missing, else numbers with NaN.
+        kind = np.dtype(float) if column.isna().any() else getattr(column.dtype, "numpy_dtype", np.dtype(object))
+        return pd.Series(column.to_numpy(dtype=kind, na_value=np.nan), index=column.index)
+    return None

@@ -30,6 +30,15 @@ def copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
+@pytest.fixture
+def interrupted(copy):
+    """A run folder as an interrupted run leaves it."""
+    (copy / "config.json").unlink()
+    (copy / "checkpoints").mkdir()
+    (copy / "checkpoints" / "last.ckpt").touch()
+    return copy
+
+
 def test_a_saved_model_embeds_the_same(adata, folder, tmp_path):
     model = scssl.load(folder)
     embedding = model.embed(adata)
@@ -202,14 +211,29 @@ def test_wrong_arguments_are_explained(adata, arguments, message):
         scssl.pretrain(adata, **{"max_epochs": 1, **arguments})
 
 
-def test_resume_keeps_its_settings(adata, copy):
+def test_resume_keeps_its_settings(adata, interrupted):
     with pytest.raises(SettingsError, match="leave out preset, max_epochs"):
-        scssl.pretrain(adata, preset="small", max_epochs=3, out=copy, resume=True)
+        scssl.pretrain(adata, preset="small", max_epochs=3, out=interrupted, resume=True)
 
 
-def test_resume_needs_the_same_cells(adata, copy):
+def test_resume_needs_the_same_cells(adata, interrupted):
     with pytest.raises(SettingsError, match="another corpus"):
-        scssl.pretrain(adata[:400].copy(), out=copy, resume=True)
+        scssl.pretrain(adata[:400].copy(), out=interrupted, resume=True)
+
+
+def test_a_finished_run_keeps_no_checkpoints_and_says_so_when_resumed(adata, copy):
+    assert not (copy / "checkpoints").exists()
+    with pytest.raises(SettingsError, match="finished model, so there is nothing to resume; .* more epochs"):
+        scssl.pretrain(adata, out=copy, resume=True)
+    scssl.load(copy)
+
+
+def test_colleagues_can_read_the_files_of_a_model(folder):
+    (folder.parent / "plain").touch()
+    usual = (folder.parent / "plain").stat().st_mode
+    assert {file.name: file.stat().st_mode for file in folder.rglob("*") if file.is_file()} == {
+        file.name: usual for file in folder.rglob("*") if file.is_file()
+    }
 
 
 def test_a_run_that_fails_before_its_first_epoch_leaves_nothing(adata, tmp_path):

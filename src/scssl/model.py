@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from scssl import model_files
+from scssl.cores import own_cores
 from scssl.corpus.gather import gather
 from scssl.errors import SettingsError
 from scssl.log import progress
@@ -166,7 +167,7 @@ class CellModel:
         # would keep the memory of every batch from being used again.
         codes = np.empty((n_cells, self.n_latent), dtype=np.float32)
         done = 0
-        with progress("embedding", n_cells) as advance, torch.inference_mode():
+        with progress("embedding", n_cells) as advance, torch.inference_mode(), own_cores(target):
             for batch in batches:
                 codes[done : done + batch.n_cells] = encoder.embed(batch.to(target)).float().cpu().numpy()
                 done += batch.n_cells
@@ -348,4 +349,5 @@ def pretrain(
         model = CellModel(task=task, panel=corpus.panel, config=settings, sources=list(corpus.sources), card=card)
         if out:
             model.save(directory, overwrite=True)
+            run.finish()
     return model

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scssl.errors import FormatError, SettingsError
+from scssl.files import usual_permissions
 from scssl.genes import GenePanel
 from scssl.log import logger
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from scssl.training import Config
 
 FORMAT, FORMAT_VERSION = "scssl-model", 1
+LAST = "last.ckpt"
 WEIGHTS, CONFIG, GENES, CARD = "model.safetensors", "config.json", "genes.tsv", "README.md"
 SAVING = ".saving-"
 MAX_CONFIG_BYTES = 64 * 2**20
@@ -56,6 +58,7 @@ def write(
     with tempfile.TemporaryDirectory(dir=path, prefix=SAVING) as scratch:
         folder = Path(scratch)
         save_file(weights, folder / WEIGHTS)
+        usual_permissions(folder / WEIGHTS)
         panel.save(folder / GENES)
         (folder / CARD).write_text(_card_text(manifest), encoding="utf-8")
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "scssl_version": version("scssl")}
@@ -184,9 +187,9 @@ def card(corpus: Corpus, settings: Config, result: dict[str, Any], *, started: f
 class RunFolder:
     """A folder in which a model is being trained: its settings and checkpoints, before the model itself is there."""
 
-    SETTINGS = "settings.json"
+    SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"
     OURS = frozenset(
-        {SETTINGS, WEIGHTS, CONFIG, GENES, CARD, "history.csv", "run.json", "report.html", "checkpoints", "logs"}
+        {SETTINGS, WEIGHTS, CONFIG, GENES, CARD, "history.csv", "run.json", "report.html", CHECKPOINTS, "logs"}
     )
     """Names of what a run, its model and its report are made of: a folder with anything else in it is not emptied."""
 
@@ -213,6 +216,12 @@ class RunFolder:
             raise SettingsError(message)
         if resume and not (folder / cls.SETTINGS).is_file():
             message = f"{folder} holds no interrupted run to resume (no {cls.SETTINGS})"
+            raise SettingsError(message)
+        if resume and (folder / CONFIG).is_file() and not (folder / cls.CHECKPOINTS / LAST).is_file():
+            message = (
+                f"{folder} holds a finished model, so there is nothing to resume; to train for longer, start anew with "
+                "more epochs and another folder, or --overwrite"
+            )
             raise SettingsError(message)
         if not resume and not overwrite and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
             resumable = (folder / cls.SETTINGS).is_file() and not (folder / CONFIG).is_file()
@@ -273,10 +282,14 @@ class RunFolder:
         (folder / self.SETTINGS).write_text(content, encoding="utf-8")
         return folder
 
+    def finish(self) -> None:
+        """Delete the checkpoints of a run whose model is written: they take six times its room, and are done with."""
+        shutil.rmtree(Path(self.path or "") / self.CHECKPOINTS, ignore_errors=True)
+
     def leave(self, *, interrupted: bool) -> None:
         """Tidy up after a run that did not finish: say how to go on, or leave nothing if no epoch is done."""
         folder = Path(self.path or "")
-        if (folder / "checkpoints" / "last.ckpt").is_file():
+        if (folder / self.CHECKPOINTS / LAST).is_file():
             if interrupted:
                 logger.warning("interrupted; go on with the same command and --resume")
         elif not self.resume:

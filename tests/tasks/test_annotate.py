@@ -203,6 +203,12 @@ def test_saved_annotators_work_alone(saved, cells):
     assert {file.suffix for file in path.rglob("*") if file.is_file()} <= {".json", ".safetensors", ".tsv", ".md"}
 
 
+def test_colleagues_can_read_a_saved_annotator(saved, tmp_path):
+    (tmp_path / "plain").touch()
+    modes = {file.stat().st_mode for file in saved[1].rglob("*") if file.is_file()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+
+
 def test_saving_over_something(saved, tmp_path):
     annotator, path = saved
     with pytest.raises(SettingsError, match="exists already"):

@@ -55,6 +55,8 @@ def test_the_output_is_the_input_plus_the_results(adata, tmp_path, suffix):
     assert found.raw is not None
     assert before is None or file.read_bytes() == before
     assert [p.name for p in out.parent.iterdir()] == ["out.h5ad"]
+    (tmp_path / "plain").touch()
+    assert out.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_results_of_two_tasks_live_side_by_side_and_again_replaces(adata, tmp_path):

@@ -87,6 +87,38 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, schedule, val):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
 
 
+def test_the_callers_threads_come_back_and_fewer_are_used_where_that_is_faster(corpus, tmp_path, monkeypatch, caplog):
+    from scssl import cores
+
+    before = torch.get_num_threads()
+    for name in cores.CHOSEN_BY:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cores, "_affinity", lambda: 4)
+    monkeypatch.setattr(cores, "QUOTA", tmp_path / "nowhere")
+    used = []
+
+    def busy(seconds):
+        # As if other programs held all cores but one.
+        took = seconds()
+        torch.set_num_threads(1)
+        return took
+
+    monkeypatch.setattr("scssl.training.estimate.fastest_threads", busy)
+    task = build_task(CONFIG, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
+    losses = task.losses
+    task.losses = lambda batch, *, draw: (used.append(torch.get_num_threads()), losses(batch, draw=draw))[1]
+    config = replace(CONFIG, training=replace(CONFIG.training, epochs=1))
+    torch.set_num_threads(4)
+    try:
+        with caplog.at_level("INFO", logger="scssl"):
+            fit(task, corpus, config, directory=tmp_path, device="cpu")
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    assert (used[0], used[-1]) == (4, 1)
+    assert "cpu with 1 thread (of 4: fewer are faster here" in caplog.text
+
+
 def test_resuming_nothing_says_so(corpus, tmp_path):
     with pytest.raises(SettingsError, match="no finished epoch"):
         _train(corpus, tmp_path, resume=True)

@@ -63,8 +63,8 @@ def demo(
     _prepare(out, overwrite=overwrite)
 
     from scssl.cli._demo import Plan, run_demo
+    from scssl.cores import n_cores
     from scssl.log import logger
-    from scssl.report.environment import n_cores
     from scssl.report.run import command_line
 
     logger.info(

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from scssl.cores import n_cores
+
 PACKAGES = (
     "scssl",
     "torch",
@@ -67,15 +69,6 @@ def extras() -> dict[str, list[str]]:
         if package == "scssl" and "[" in requirement:
             absent.extend(missing.get(requirement.split("[")[1].split("]")[0], []))
     return missing
-
-
-def n_cores() -> int:
-    """Return how many processor cores this process may use (affinity and container limit honoured)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _first_line(Path("/sys/fs/cgroup/cpu.max")).split()
-    if len(quota) == 2 and quota[0].isdigit():
-        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
-    return cores
 
 
 def memory_gib() -> tuple[float | None, float | None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scssl.errors import FormatError, SettingsError
+from scssl.files import usual_permissions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -60,6 +61,7 @@ def write(path: Path, reference: Reference, *, model: Any, mode: str, k: int, ov
         folder.mkdir()
         model.save(folder / MODEL)
         save_file({"embedding": reference.embedding, "codes": reference.codes}, folder / REFERENCE)
+        usual_permissions(folder / REFERENCE)
         settings = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

@@ -18,6 +18,7 @@ from scssl import keys
 from scssl.corpus.formats import anndata_kind
 from scssl.corpus.sources import open_source, plain_strings
 from scssl.errors import DataError, SettingsError
+from scssl.files import usual_permissions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,10 +146,7 @@ def write_results(file: Path, out: Path, results: Results) -> None:
             results.into(adata)
             _check_space(out, sys.getsizeof(adata))
             adata.write_h5ad(scratch)
-        # mkstemp makes files that only their owner reads; give the result the usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o666 & ~umask)
+        usual_permissions(scratch)
         scratch.replace(out)
     finally:
         scratch.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ def gene_moments(corpus: Corpus, *, target_sum: float = 1e4, max_cells: int = MA
     sums = torch.zeros(2, n_genes, dtype=torch.float64)
     cells = torch.zeros(n_genes, dtype=torch.float64)
     seen = 0
-    for batch in corpus.loader(split="train", batch_size=min(4096, max_cells), seed=0):
+    for batch in corpus.loader(split="train", batch_size=min(1024, max_cells), seed=0):
         values = normalised_values(batch, target_sum=target_sum)[0].double()
         sums[0].index_add_(0, batch.indices, values)
         sums[1].index_add_(0, batch.indices, values.square())

@@ -9,13 +9,16 @@ import signal
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from scssl.cores import own_cores
 from scssl.errors import ScsslError, SettingsError
 from scssl.log import logger
 from scssl.training.callbacks import History, Progress, duration
+from scssl.training.checkpoints import Checkpoints
+from scssl.training.estimate import estimate
 from scssl.training.module import PretrainModule
 
 if TYPE_CHECKING:
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from scssl.training.config import Config
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-TIMED_STEPS = 3
 SMALLEST_BATCH = 64
 
 
@@ -160,12 +162,22 @@ def fit(
         callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
 
     # The weights were drawn before; all else random is seeded per epoch, and the caller's state comes back.
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(), own_cores(target) as tune_threads, warnings.catch_warnings():
         # A function that torch is about to rename; no cells set apart for validation; a resumed run.
         for known in (".*LeafSpec.*", ".*no `val_dataloader`.*", "Checkpoint directory .* exists.*"):
             warnings.filterwarnings("ignore", message=known)
         if not resume:
-            _estimate(task, train, target, precision=precision, epochs=settings.epochs, n_cells=n_train)
+            estimate(
+                task,
+                corpus,
+                train,
+                target,
+                batch_size=batch_size,
+                precision=precision,
+                steps=len(train),
+                epochs=settings.epochs,
+                tune_threads=tune_threads,
+            )
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(target.type, target.type),
             devices=1,
@@ -173,6 +185,7 @@ def fit(
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             logger=TensorBoardLogger(directory, name="logs", version="") if tensorboard else False,
             callbacks=callbacks,
+            plugins=[Checkpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -230,36 +243,3 @@ def _take_best(task: PretextTask, path: str) -> int:
     task.to("cpu").load_state_dict(weights)
     task.eval()
     return int(state["epoch"]) + 1
-
-
-def _estimate(
-    task: PretextTask, loader: Any, device: torch.device, *, precision: str, epochs: int, n_cells: int
-) -> None:
-    # A few steps, timed and thrown away. The weights do not change: no optimiser step is taken.
-    from scssl.pretext import Draw
-
-    task = task.to(device).train()
-    seconds = []
-    for number, batch in enumerate(loader):
-        started = time.monotonic()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            loss = task.losses(batch.to(device), draw=Draw(0, 0))["loss"]
-        loss.backward()
-        loss.item()  # waits for the device
-        seconds.append(time.monotonic() - started)
-        task.zero_grad(set_to_none=True)
-        if number + 1 == TIMED_STEPS:
-            break
-    n_parameters = sum(p.numel() for p in task.parameters())
-    # Weights, gradient and two moments in fp32; activations: about six dense arrays of the batch over the genes.
-    memory = 16 * n_parameters + 6 * 4 * batch.n_cells * batch.n_genes
-    logger.info(
-        "training on %s: %s cells, %s parameters, %s; about %s per epoch, %s in all, %.1f GB of memory",
-        device.type,
-        f"{n_cells:,}",
-        f"{n_parameters:,}",
-        precision,
-        duration(min(seconds) * len(loader)),
-        duration(min(seconds) * len(loader) * epochs),
-        memory / 1e9 + 0.5,
-    )

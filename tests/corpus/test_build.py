@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from scssl.corpus import Corpus, build, spill
+from scssl.corpus import Corpus, build, passes, plan, spill
 from scssl.corpus.manifest import SPLITS
 from scssl.errors import DataError, SettingsError
 
@@ -46,15 +46,19 @@ def assert_same_cells(corpus, adata):
     np.testing.assert_array_equal(obs["n_counts"], adata.X.sum(axis=1).A1)
 
 
+def assert_same_files(one, other):
+    files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
+    assert [f for f in files if (one / f).read_bytes() != (other / f).read_bytes()] == []
+
+
 @pytest.fixture
 def small_buckets(monkeypatch):
-    """Many shards and many flushes even for a small corpus, and several chunks per file."""
-    from scssl.corpus import sources
-
+    """Many shards, parts and flushes even for a small corpus."""
     monkeypatch.setattr(build, "SHARD_BYTES", 40_000)
-    monkeypatch.setattr(spill, "FLUSH_NONZEROS", 5_000)
-    chunks = sources.CellSource.chunks
-    monkeypatch.setattr(sources.CellSource, "chunks", lambda self, size: chunks(self, 64))
+    monkeypatch.setattr(spill, "FLUSH_NONZEROS", 1_000)
+    monkeypatch.setattr(plan, "CHUNK", 64)
+    monkeypatch.setattr(plan, "PART_NONZEROS", 10_000)
 
 
 def test_every_cell_is_there_once_with_its_counts(atlas, atlas_file, tmp_path, small_buckets):
@@ -104,9 +108,7 @@ def test_each_shard_opens_in_anndata(corpus_dir):
 
 def test_same_seed_same_bytes(atlas_file, corpus_dir, tmp_path):
     Corpus.build(atlas_file, tmp_path / "again", **OPTIONS)
-    files = sorted(p.relative_to(corpus_dir) for p in corpus_dir.rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file())
-    assert all((corpus_dir / f).read_bytes() == (tmp_path / "again" / f).read_bytes() for f in files)
+    assert_same_files(corpus_dir, tmp_path / "again")
     other = Corpus.build(atlas_file, tmp_path / "other", **OPTIONS, seed=1)
     assert other.obs("train").index.tolist() != Corpus.open(corpus_dir).obs("train").index.tolist()
 
@@ -240,7 +242,7 @@ def test_repeated_cell_names_are_numbered(atlas):
         ({"measured": "measured"}, SettingsError, "did you mean 'uns:measured'"),
         ({"measured": "uns:nothing"}, DataError, "nothing"),
         ({"val": 1.5}, SettingsError, "val=1.5"),
-        ({"seed": -1}, SettingsError, "seed=-1"),
+        ({"seed": -1}, SettingsError, "seed is -1"),
         ({"val": 0.6, "test": 0.5}, SettingsError, "leave no cells"),
         ({"obs": ["n_counts"]}, SettingsError, "'n_counts' cannot be kept"),
         ({"genes": "hvg:many"}, SettingsError, "hvg:2000"),
@@ -302,14 +304,22 @@ def test_disk_too_small(atlas_file, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_disk_full_in_the_middle(atlas_file, tmp_path, monkeypatch):
+def test_disk_full_in_the_middle(atlas_file, corpus_dir, tmp_path, monkeypatch, caplog):
+    """Nothing is at OUT, and what was read is kept for the same command given again."""
+
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device", str(tmp_path / "c"))
 
-    monkeypatch.setattr(build, "write_shard", full)
-    with pytest.raises(OSError, match="No space left"):
-        Corpus.build(atlas_file, tmp_path / "c", **OPTIONS)
-    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(passes, "write_shard", full)
+        with pytest.raises(OSError, match="No space left"):
+            Corpus.build(atlas_file, tmp_path / "c", **OPTIONS)
+    assert "run the same command again to go on" in caplog.text
+    assert [p.name for p in tmp_path.iterdir()] == [".c.building"]
+    monkeypatch.setattr(passes, "read_piece", None)
+    Corpus.build(atlas_file, tmp_path / "c", **OPTIONS)
+    assert_same_files(corpus_dir, tmp_path / "c")
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
 def test_what_a_killed_build_left_is_removed(atlas_file, tmp_path, caplog):
@@ -318,7 +328,7 @@ def test_what_a_killed_build_left_is_removed(atlas_file, tmp_path, caplog):
     (stale / "owner").write_text(f"{socket.gethostname()} 999999999")
     with caplog.at_level(logging.INFO, logger="scssl"):
         Corpus.build(atlas_file, tmp_path / "c", **OPTIONS)
-    assert "removing what a build that was killed left behind" in caplog.text
+    assert "removing what another build that was interrupted left behind" in caplog.text
     assert not stale.exists()
 
 
@@ -329,26 +339,66 @@ def test_two_builds_of_one_corpus_at_a_time(atlas_file, tmp_path):
         Corpus.build(atlas_file, tmp_path / "c", **OPTIONS)
 
 
+SMALL_PIECES = """
+from scssl.corpus import Corpus, build, plan, spill
+build.SHARD_BYTES, spill.FLUSH_NONZEROS, plan.CHUNK, plan.PART_NONZEROS = 40_000, 1_000, 64, 10_000
+"""
+
+
+def kill_and_start_again(call, work, rng, *, kills):
+    """Run code in processes that are killed at random moments, until it gets to its end; return how many were."""
+    killed = 0
+    while True:
+        process = subprocess.Popen([sys.executable, "-c", SMALL_PIECES + call], stderr=subprocess.DEVNULL)
+        if killed < kills:
+            deadline = time.monotonic() + 60
+            while not work.exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.4))
+            process.send_signal(signal.SIGKILL)
+        code = process.wait()
+        yield code
+        if code == 0:
+            return
+        assert code == -signal.SIGKILL
+        killed += 1
+
+
 @pytest.mark.slow
-def test_killed_builds_never_open(atlas_file, tmp_path):
-    """SIGKILL at many moments: what is at OUT is a whole corpus or nothing."""
-    script = (
-        f"from scssl.corpus import Corpus; Corpus.build({str(atlas_file)!r}, {str(tmp_path / 'c')!r}, **{OPTIONS!r})"
-    )
+def test_killed_builds_are_gone_on_with(atlas_file, tmp_path, small_buckets):
+    """SIGKILL at many moments: nothing that opens before the end, and then the same bytes as without."""
+    Corpus.build(atlas_file, tmp_path / "whole", **OPTIONS)
+    call = f"Corpus.build({str(atlas_file)!r}, {str(tmp_path / 'c')!r}, **{OPTIONS!r})"
     rng = np.random.default_rng(0)
-    for _ in range(8):
-        process = subprocess.Popen([sys.executable, "-c", script])
-        deadline = time.monotonic() + 30
-        while not (tmp_path / ".c.building").exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if (tmp_path / "c").exists():
-            assert Corpus.open(tmp_path / "c").verify() == []
-            shutil.rmtree(tmp_path / "c")
-    Corpus.build(atlas_file, tmp_path / "c", **OPTIONS)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c"]
+    kept = []
+    for code in kill_and_start_again(call, tmp_path / ".c.building", rng, kills=12):
+        kept.append(len(list((tmp_path / ".c.building").glob("*/[0-9]*.npz"))))
+        assert code == 0 or not (tmp_path / "c").exists()
+    assert max(kept) > 0, "no kill came late enough to leave anything"
+    assert_same_files(tmp_path / "whole", tmp_path / "c")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "whole"]
+
+
+@pytest.mark.slow
+def test_killed_additions_are_gone_on_with(atlas, tmp_path, small_buckets):
+    """SIGKILL at many moments: the old corpus or the new one, whole, and in the end the same bytes as without."""
+    for name, rows in (("a", slice(0, 300)), ("b", slice(300, 600))):
+        atlas[rows].copy().write_h5ad(tmp_path / f"{name}.h5ad")
+    for name in ("whole", "c"):
+        Corpus.build(tmp_path / "a.h5ad", tmp_path / name, **OPTIONS)
+    before = Corpus.open(tmp_path / "whole").n_cells()
+    after = Corpus.open(tmp_path / "whole").append(tmp_path / "b.h5ad").n_cells()
+    call = f"Corpus.open({str(tmp_path / 'c')!r}).append({str(tmp_path / 'b.h5ad')!r})"
+    rng = np.random.default_rng(1)
+    for _ in kill_and_start_again(call, tmp_path / ".c.building", rng, kills=12):
+        corpus = Corpus.open(tmp_path / "c")
+        assert corpus.n_cells() == (after if corpus.generation else before)
+        if corpus.generation:
+            break
+    leftovers = [problem for problem in corpus.verify() if "not part" not in problem]
+    assert leftovers == []
+    if sorted(p.name for p in tmp_path.iterdir()) == ["a.h5ad", "b.h5ad", "c", "whole"]:
+        assert_same_files(tmp_path / "whole", tmp_path / "c")
 
 
 def test_real_immune_cells(real_data, tmp_path):

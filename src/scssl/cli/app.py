@@ -32,6 +32,7 @@ COMMANDS = {
 }
 CORPUS_COMMANDS = {
     "build": "Gather the cells of many files into one corpus.",
+    "append": "Add the cells of more files to a corpus.",
     "info": "Say what a corpus holds.",
     "verify": "Recompute the checksums of a corpus.",
 }

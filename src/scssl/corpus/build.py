@@ -1,15 +1,11 @@
-"""Build a corpus on disk: two passes over the cells, in bounded memory, visible only when complete."""
+"""Build a corpus on disk: two passes over the cells, in bounded memory, resumable, visible only when complete."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import math
-import os
 import shutil
-import socket
-import tempfile
-from contextlib import contextmanager
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,68 +14,71 @@ import numpy as np
 from scssl import __version__
 from scssl.corpus import manifest
 from scssl.corpus.manifest import SPLITS
-from scssl.corpus.memory import make_shard
+from scssl.corpus.passes import SPILL_SHARE, make_shards
 from scssl.corpus.plan import Plan, make_plan
-from scssl.corpus.shard import SOURCE, write_shard
-from scssl.corpus.spill import Spill
-from scssl.corpus.store import GENE_COUNTS, GENES, MEASURED
-from scssl.corpus.stream import Tally, check_first_cells, columns_of, stream
+from scssl.corpus.read import check_first_cells, settle
+from scssl.corpus.store import GENES, groups_name, table_names
+from scssl.corpus.tally import Tally, report_files
+from scssl.corpus.workers import start_workers
+from scssl.corpus.workplace import workplace
 from scssl.errors import DataError, SettingsError
-from scssl.log import logger, progress
+from scssl.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from scssl.corpus.settings import BuildSettings
 
-GROUPS: Final = "splits.tsv"
 SHARD_BYTES: Final = 128 << 20
 """Aimed size of a shard."""
-_BYTES_PER_NONZERO: Final = 4
-_BYTES_PER_CELL: Final = 100
-_OWNER: Final = "owner"
+BYTES_PER_NONZERO: Final = 4
+BYTES_PER_CELL: Final = 100
+COMPRESSED_SHARE: Final = 0.4
+"""Of the size of the counts as they are."""
 SECONDS_PER_NONZERO: Final = 8e-8
 """From builds of gzip-compressed h5ad on one core."""
 MEMORY_GB: Final = 1.4
-"""What a build takes, whatever its size (chunks of 4,096 cells with 2,000 nonzeros each)."""
+"""What each process of a build takes, whatever its size (chunks of 4,096 cells with 2,000 nonzeros each)."""
 
 
 def build(
-    files: Sequence[str | Path] | str | Path, out: str | Path, *, settings: BuildSettings, overwrite: bool = False
+    files: Sequence[str | Path] | str | Path,
+    out: str | Path,
+    *,
+    settings: BuildSettings,
+    overwrite: bool = False,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> None:
     """Build a corpus; see `Corpus.build`.
 
-    First pass: cells are read in chunks, checked, brought to the panel, and appended to a random bucket of their
-    split. Second pass: one bucket at a time is loaded, put in random order and written as a shard. Together that is a
-    uniformly random order of the cells of each split.
+    First pass: parts of the files are read in chunks, checked, brought to the panel, and their cells written to random
+    buckets of their split. Second pass: one bucket at a time is loaded, put in random order and written as a shard.
+    Together that is a uniformly random order of the cells of each split, and it depends on the seed alone.
     """
-    paths = [Path(f) for f in ([files] if isinstance(files, str | Path) else files)]
+    origins = [files] if isinstance(files, str | Path) else list(files)
     # Where links and ".." really lead: the work folder lies beside it, and one rename puts the corpus there.
     out = Path(out).resolve()
-    _check_out(out, paths, overwrite=overwrite)
-    with _work_folder(out) as work:
-        plan = make_plan(paths, settings)
-        n_buckets = _n_buckets(plan)
-        _estimate(plan, out)
+    _check_out(out, origins, overwrite=overwrite)
+    plan = make_plan(origins, settings)
+    n_buckets = count_buckets(plan)
+    with (
+        start_workers(workers=workers, dask=dask) as run,
+        workplace(out, fingerprint=f"{__version__} {plan.fingerprint()} {n_buckets}") as work,
+    ):
+        estimate(plan, work, workers=workers)
         check_first_cells(plan)
-        tally = Tally.of(plan)
-        spill = Spill(work / "buckets", n_buckets=n_buckets, rng=np.random.default_rng([settings.seed, 3]))
-        for block in stream(plan, tally):
-            spill.add(block)
         corpus = work / "corpus"
-        corpus.mkdir()
-        shards = _write_shards(corpus, plan, tally, spill)
-        _write_tables(corpus, plan, tally, shards)
+        corpus.mkdir(exist_ok=True)
+        tally, shards, written = make_shards(plan, work, run, n_buckets=n_buckets)
+        settle(plan, tally)
+        _write_tables(corpus, plan, tally, shards, written)
         _publish(corpus, out, work)
-    logger.info("built %s: %s", out, _summary(shards))
+    logger.info("built %s: %s", out, summary(shards))
 
 
-def _check_out(out: Path, files: Sequence[Path], *, overwrite: bool) -> None:
-    for file in files:
-        place = file.resolve()
-        if place.is_relative_to(out) or out.is_relative_to(place):
-            message = f"{out}: {file}, which goes in, lies there and would be changed; choose another --out"
-            raise SettingsError(message)
+def _check_out(out: Path, origins: Sequence[str | Path], *, overwrite: bool) -> None:
+    refuse_inside(out, origins)
     if not out.exists():
         return
     if not out.is_dir():
@@ -91,124 +90,99 @@ def _check_out(out: Path, files: Sequence[Path], *, overwrite: bool) -> None:
         message = f"{out}: exists and is not a corpus, so it is not replaced; choose another --out"
         raise SettingsError(message)
     if not overwrite:
-        message = f"{out}: a corpus exists there; choose another --out, or replace it with --overwrite"
+        message = (
+            f"{out}: a corpus exists there; choose another --out, replace it with --overwrite, or add cells to it with "
+            "scssl corpus append"
+        )
         raise SettingsError(message)
 
 
-@contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    """Give a hidden folder beside `out`, removed in the end whatever happens."""
-    work = out.parent / f".{out.name}.building"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    claim = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{work.name}-"))
-    try:
-        (claim / _OWNER).write_text(f"{socket.gethostname()} {os.getpid()}")
-        if work.exists() and _read_owner(work) is None:
-            logger.info("%s: removing what a build that was killed left behind", work)
-            shutil.rmtree(work)
-        try:
-            # In one step and with the owner in it, so that of two builds that start together one gets it.
-            claim.rename(work)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            message = (
-                f"{work}: process {_read_owner(work)} is building this corpus now. Wait for it, or, if that is no "
-                "build, delete this folder"
-            )
-            raise SettingsError(message) from error
-    except BaseException:
-        shutil.rmtree(claim, ignore_errors=True)
-        raise
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def refuse_inside(out: Path, origins: Sequence[str | Path]) -> None:
+    """Refuse to read what is going to be written.
+
+    Raises
+    ------
+    SettingsError
+        If a file lies in the corpus, or the corpus in a file's folder.
+    """
+    for origin in origins:
+        place = Path(origin).resolve()
+        if place.is_relative_to(out) or out.is_relative_to(place):
+            message = f"{out}: {origin}, which goes in, lies there and would be changed; choose another --out"
+            raise SettingsError(message)
 
 
-def _read_owner(work: Path) -> int | None:
-    """Return the number of the process that works in the folder, None when it no longer runs."""
-    try:
-        host, pid = (work / _OWNER).read_text().split()
-        if host != socket.gethostname() or int(pid) == os.getpid():
-            return None
-        os.kill(int(pid), 0)
-    except (OSError, ValueError):
-        return None
-    return int(pid)
-
-
-def _n_buckets(plan: Plan) -> list[int]:
+def count_buckets(plan: Plan) -> list[int]:
     """Per split, as many buckets as shards of the aimed size are expected."""
     settings = plan.settings
     if settings.by_cell:
         share = [1 - settings.val - settings.test, settings.val, settings.test]
     else:
-        cells = dict.fromkeys(SPLITS, 0)
+        cells = Counter(dict.fromkeys(SPLITS, 0))
         for (_, group), n in plan.group_cells.items():
             cells[plan.splits[group]] += n
         share = [cells[split] / plan.n_cells for split in SPLITS]
-    size = plan.n_nonzeros * _BYTES_PER_NONZERO
+    size = plan.n_nonzeros * BYTES_PER_NONZERO
     return [max(1, math.ceil(part * size / SHARD_BYTES)) for part in share]
 
 
-def _estimate(plan: Plan, out: Path) -> None:
-    """Say what the build will take, and refuse when the disk is too small."""
-    needed = plan.n_nonzeros * _BYTES_PER_NONZERO + plan.n_cells * _BYTES_PER_CELL + SHARD_BYTES
-    free = shutil.disk_usage(out.parent).free
-    seconds = plan.n_nonzeros * SECONDS_PER_NONZERO
+def estimate(plan: Plan, work: Path, *, workers: int) -> None:
+    """Say what the build will take, and refuse when the disk is too small.
+
+    Raises
+    ------
+    DataError
+        If the disk is too small.
+    """
+    counts = plan.n_nonzeros * BYTES_PER_NONZERO
+    final = counts * (COMPRESSED_SHARE if plan.settings.compress else 1) + plan.n_cells * BYTES_PER_CELL
+    between = counts * SPILL_SHARE + plan.n_cells * 2 * BYTES_PER_CELL + SHARD_BYTES
+    there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+    free = shutil.disk_usage(work).free
     logger.info(
-        "%s of %s in %s, %s: up to %.1f GB on disk (%.0f GB free), %.1f GB of memory, %s",
-        _number(plan.n_cells, "cell"),
-        _number(len(plan.sources), "source"),
-        _number(len(plan.files), "file"),
-        _number(len(plan.panel), "gene"),
-        needed / 1e9,
+        "%s of %s in %s, %s: up to %.1f GB on disk, and %.1f GB while it is built (%.0f GB free); %.1f GB of memory%s, "
+        "about %s",
+        number(plan.n_cells, "cell"),
+        number(len(plan.sources), "source"),
+        number(len(plan.files), "file"),
+        number(len(plan.panel), "gene"),
+        final / 1e9,
+        between / 1e9,
         free / 1e9,
         MEMORY_GB,
-        f"about {_duration(seconds)}",
+        f" for each of {workers} processes" if workers > 1 else "",
+        _duration(plan.n_nonzeros * SECONDS_PER_NONZERO / workers),
     )
-    if needed > free:
+    if final + between > free + there:
         message = (
-            f"{out.parent}: {free / 1e9:.1f} GB are free, up to {needed / 1e9:.1f} GB are needed. Free some space, or "
-            "choose an --out on another disk"
+            f"{work.parent}: {free / 1e9:.1f} GB are free, up to {(final + between - there) / 1e9:.1f} GB are needed. "
+            "Free some space, or choose an --out on another disk"
         )
         raise DataError(message)
 
 
-def _write_shards(corpus: Path, plan: Plan, tally: Tally, spill: Spill) -> list[dict[str, Any]]:
-    categories = {SOURCE: plan.sources, **plan.categories}
-    entries: list[dict[str, Any]] = []
-    first = 0
-    total = sum(sum(source.n_cells.values()) for source in tally.sources)
-    with progress("writing shards", total) as advance:
-        for split, number, blocks in spill.buckets(len(plan.panel)):
-            rng = np.random.default_rng([plan.settings.seed, 2, SPLITS.index(split), number])
-            shard = make_shard(blocks, rng, split=split, first_cell=first, columns=columns_of(plan))
-            name = f"{split}/shard-{sum(e['split'] == split for e in entries):05d}.zarr"
-            (corpus / split).mkdir(exist_ok=True)
-            entry = write_shard(corpus / name, shard, panel=plan.panel, categories=categories, splits=SPLITS)
-            entries.append({"path": name, **entry})
-            first += shard.n_cells
-            advance(shard.n_cells)
-    return entries
+def write_groups(path: Path, rows: Sequence[tuple[str, str, str, int]]) -> None:
+    """Write the table of splits: source, group, split, cells. Cells added later follow it."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(["source", "group", "split", "cells"])
+        writer.writerows(sorted(rows))
 
 
-def _write_tables(corpus: Path, plan: Plan, tally: Tally, shards: list[dict[str, Any]]) -> None:
+def _write_tables(corpus: Path, plan: Plan, tally: Tally, shards: list[dict[str, Any]], files: dict[str, Any]) -> None:
+    measured, gene_counts = table_names(0)
     plan.panel.save(corpus / GENES)
-    np.save(corpus / MEASURED, plan.measured, allow_pickle=False)
-    np.save(corpus / GENE_COUNTS, tally.gene_counts, allow_pickle=False)
+    np.save(corpus / measured, plan.measured, allow_pickle=False)
+    np.save(corpus / gene_counts, tally.gene_counts, allow_pickle=False)
+    tables = [GENES, measured, gene_counts]
     if plan.splits:
-        # Cells added later follow this table.
-        with (corpus / GROUPS).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(["group", "source", "split", "cells"])
-            for (source, group), n in sorted(plan.group_cells.items()):
-                writer.writerow([group, source, plan.splits[group], n])
+        rows = [(source, group, plan.splits[group], n) for (source, group), n in plan.group_cells.items()]
+        write_groups(corpus / groups_name(0), rows)
+        tables.append(groups_name(0))
     panel = plan.panel
-    files = [path for path in corpus.rglob("*") if path.is_file()]
     content = {
         "package": f"scssl {__version__}",
+        "generation": 0,
         "panel": {
             "name": panel.name,
             "species": panel.species,
@@ -224,8 +198,8 @@ def _write_tables(corpus: Path, plan: Plan, tally: Tally, shards: list[dict[str,
         "next_cell": sum(e["n_cells"] for e in shards),
         "shards": shards,
         "settings": plan.settings.as_dict(),
-        "report": tally.as_dict(),
-        "files": manifest.file_entries(corpus, files),
+        "report": {"files": report_files(plan), "sources": tally.sources(plan)},
+        "files": manifest.file_entries(corpus, [corpus / name for name in tables]) | files,
     }
     manifest.write_manifest(corpus, content)
 
@@ -242,15 +216,17 @@ def _publish(corpus: Path, out: Path, work: Path) -> None:
         raise
 
 
-def _summary(shards: list[dict[str, Any]]) -> str:
+def summary(shards: Sequence[dict[str, Any]]) -> str:
+    """Cells and shards per split, in words."""
     parts = []
     for split in SPLITS:
         mine = [e for e in shards if e["split"] == split]
-        parts.append(f"{split} {sum(e['n_cells'] for e in mine):,} cells in {_number(len(mine), 'shard')}")
+        parts.append(f"{split} {sum(e['n_cells'] for e in mine):,} cells in {number(len(mine), 'shard')}")
     return ", ".join(parts)
 
 
-def _number(n: int, thing: str) -> str:
+def number(n: int, thing: str) -> str:
+    """Write a number of things: ``"1 cell"``, ``"2,000 cells"``."""
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 

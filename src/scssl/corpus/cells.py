@@ -12,7 +12,7 @@ from scssl.corpus.where import Condition
 from scssl.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,6 +47,8 @@ class CellTable:
     """The kept columns."""
     absent: list[str]
     """Kept columns that the file does not have."""
+    taken: dict[str, str]
+    """Kept column -> column of another name that it was read from."""
     names: NDArray[np.object_]
     """(n_cells,) names, unique within the file."""
     renamed: int
@@ -70,7 +72,11 @@ def read_cells(source: CellSource, settings: BuildSettings, *, name: str) -> Cel
     DataError
         If the source column is missing, or a column that should be kept is no category.
     """
+    taken = find_columns(source.obs.columns, settings)
     obs = source.obs
+    if taken:
+        obs = obs.drop(columns=[c for c in taken if c in obs.columns])
+        obs = obs.assign(**{c: source.obs[original] for c, original in taken.items()})
     n = len(obs)
     keep = np.ones(n, dtype=bool)
     if settings.where is not None:
@@ -92,9 +98,20 @@ def read_cells(source: CellSource, settings: BuildSettings, *, name: str) -> Cel
         group=_groups(columns, origin, settings),
         columns=columns,
         absent=[column for column in settings.kept if column not in obs.columns],
+        taken=taken,
         names=names,
         renamed=renamed,
     )
+
+
+def find_columns(there: Collection[str], settings: BuildSettings) -> dict[str, str]:
+    """Return, per kept column that stands for others, the first of them that a file has."""
+    found = {}
+    for name, options in settings.stands_for.items():
+        first = next((column for column in options if column in there), None)
+        if first is not None and first != name:
+            found[name] = first
+    return found
 
 
 def check_columns(files: Mapping[str, Sequence[str]], settings: BuildSettings) -> None:
@@ -118,8 +135,13 @@ def check_columns(files: Mapping[str, Sequence[str]], settings: BuildSettings) -
     there = ", ".join(known) or "none"
     where = next(iter(files)) if len(files) == 1 else f"none of the {len(files)} files"
     for column in settings.kept:
-        if column in known:
+        options = settings.stands_for.get(column, ())
+        if column in known or any(option in known for option in options):
             continue
+        if options:
+            wanted = " or ".join(map(repr, [*options, column]))
+            message = f"{where} {'has no' if len(files) == 1 else 'has a'} column {wanted}; columns there are: {there}"
+            raise DataError(message)
         verb = "has no" if len(files) == 1 else "has a"
         if column == settings.split_by and column not in settings.obs:
             message = (

@@ -5,37 +5,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
+from scssl.corpus.copies import gene_order
+from scssl.corpus.duplicates import find_dropped, records
 from scssl.corpus.manifest import SPLITS
 from scssl.corpus.plan import make_plan
+from scssl.corpus.read import Block, close_files, columns_of, read_part, settle
 from scssl.corpus.shard import Shard, smallest_dtype
+from scssl.corpus.spill import join
 from scssl.corpus.store import Corpus
-from scssl.corpus.stream import Block, Tally, columns_of, stream
+from scssl.corpus.tally import Tally, report_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
+    from scssl.corpus.plan import Plan
     from scssl.corpus.settings import BuildSettings
 
 
 def build_in_memory(adata: AnnData, *, settings: BuildSettings) -> Corpus:
     """Make a corpus of one shard per split in memory; see `Corpus.from_anndata`."""
     plan = make_plan([adata], settings)
-    tally = Tally.of(plan)
-    parts: dict[str, list[Block]] = {split: [] for split in SPLITS}
-    for block in stream(plan, tally):
-        for position, split in enumerate(SPLITS):
-            rows = np.flatnonzero(block.split == position)
-            if rows.size:
-                parts[split].append(take(block, rows))
+    tally = Tally.empty(*plan.measured.shape, present=np.arange(len(plan.sources)))
+    try:
+        blocks = [block for part in plan.parts for block in read_part(plan.layout, plan.files[0], part, tally)]
+    finally:
+        close_files()
+    plan.files[0].genes.judge(*tally.seen)
+    blocks = _drop_copies(plan, blocks, tally) if settings.duplicates == "drop" else blocks
+    settle(plan, tally)
     shards, first = [], 0
     for position, split in enumerate(SPLITS):
-        if parts[split]:
+        chosen = [(block, np.flatnonzero(block.split == position)) for block in blocks]
+        parts = [block.take(rows) for block, rows in chosen if rows.size]
+        if parts:
             rng = np.random.default_rng([settings.seed, 2, position])
-            shard = make_shard(parts.pop(split), rng, split=split, first_cell=first, columns=columns_of(plan))
+            shard = make_shard(parts, rng, split=split, first_cell=first, columns=columns_of(plan))
             shards.append(shard)
             first += shard.n_cells
     return Corpus(
@@ -46,13 +53,25 @@ def build_in_memory(adata: AnnData, *, settings: BuildSettings) -> Corpus:
         gene_counts=tally.gene_counts,
         shards=shards,
         settings=settings.as_dict(),
-        report=tally.as_dict(),
+        report={"files": report_files(plan), "sources": tally.sources(plan)},
     )
 
 
-def take(block: Block, rows: np.ndarray) -> Block:
-    """Choose some cells of a block."""
-    return Block(block.X[rows], block.codes[rows], block.split[rows], block.n_counts[rows], block.names[rows])
+def _drop_copies(plan: Plan, blocks: list[Block], tally: Tally) -> list[Block]:
+    rank = gene_order(plan.panel.ids.tolist(), plan.measured)
+    found = [records(block, np.zeros(block.cell.size, dtype=np.int64), rank) for block in blocks]
+    dropped = find_dropped(found, rank, plan.measured)["cell"]
+    if not dropped.size:
+        return blocks
+    kept = []
+    for block in blocks:
+        gone = np.isin(block.cell, dropped)
+        lost = block.take(np.flatnonzero(gone))
+        removed = Tally.empty(*plan.measured.shape, present=np.arange(len(plan.sources)))
+        removed.count(lost.X, lost.codes[:, 0], lost.split, lost.n_counts)
+        tally.drop(removed)
+        kept.append(block.take(np.flatnonzero(~gone)))
+    return kept
 
 
 def make_shard(
@@ -60,21 +79,18 @@ def make_shard(
 ) -> Shard:
     """Join blocks to a shard, its cells in random order and its counts in the smallest type; empties `blocks`."""
     n_genes = blocks[0].X.shape[1]
-    X = sp.vstack([block.X for block in blocks], format="csr")
-    codes = np.concatenate([block.codes for block in blocks])
-    n_counts = np.concatenate([block.n_counts for block in blocks])
-    names = np.concatenate([block.names for block in blocks])
+    joined = join(blocks)
     # From here on the cells are held twice at most.
     blocks.clear()
-    order = rng.permutation(X.shape[0])
-    X = X[order]
+    joined = joined.take(rng.permutation(joined.X.shape[0]))
+    X = joined.X
     return Shard(
         split=split,
         first_cell=first_cell,
         values=X.data.astype(smallest_dtype(int(X.data.max(initial=0))), copy=False),
         indices=X.indices.astype(smallest_dtype(n_genes - 1)),
         indptr=X.indptr.astype(np.int64),
-        n_counts=n_counts[order],
-        codes={column: np.ascontiguousarray(codes[order, i]) for i, column in enumerate(columns)},
-        names=names[order],
+        n_counts=joined.n_counts,
+        codes={column: np.ascontiguousarray(joined.codes[:, i]) for i, column in enumerate(columns)},
+        names=joined.names,
     )

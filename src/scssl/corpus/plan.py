@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from scssl.corpus.cells import CellTable, check_columns, read_cells
 from scssl.corpus.measured import measured_by_source
 from scssl.corpus.panels import choose_panel
+from scssl.corpus.quality import mitochondrial_features
 from scssl.corpus.sources import CellSource, open_source
 from scssl.corpus.splits import split_groups
 from scssl.errors import DataError, SettingsError
@@ -19,23 +22,42 @@ from scssl.genes import harmonise
 from scssl.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from scssl.corpus.settings import BuildSettings
+    from scssl.corpus.soma import SomaCells
+    from scssl.corpus.store import Corpus
     from scssl.genes import GeneMap, GenePanel
 
-DENSE_SHARE = 0.1
+    Origin: TypeAlias = str | Path | AnnData | SomaCells
+
+DENSE_SHARE: Final = 0.1
 """Share of nonzeros assumed for matrices that do not say."""
+CHUNK: Final = 4096
+"""Cells read at a time."""
+PART_NONZEROS: Final = 100_000_000
+"""Counts read in one go by one process: some ten seconds of work, which is all that a killed build loses."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of cells of one file: what one process reads at a time, and what a killed build need not read again."""
+
+    number: int
+    file: int
+    """Position in `Plan.files`."""
+    start: int
+    stop: int
 
 
 @dataclass(kw_only=True)
 class FilePlan:
     """One input file."""
 
-    origin: str | Path | AnnData
+    origin: Origin
     """What to open."""
     name: str
     """What it is called: unique among the files."""
@@ -47,8 +69,31 @@ class FilePlan:
     """Cells that meet the condition."""
     n_nonzeros: int
     """Estimate for the kept cells, before genes outside the panel are dropped."""
+    by_column: bool
+    """Whether it can only be read from beginning to end."""
+    mitochondrial: NDArray[np.bool_] | None
+    """(n_features,) which features are mitochondrial genes; None where that does not matter."""
     sources: dict[str, int] = field(default_factory=dict)
     """Value of the source column -> code of the source in the corpus."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What reading any of the files needs to know of the corpus as a whole."""
+
+    settings: BuildSettings
+    n_genes: int
+    sources: list[str]
+    categories: dict[str, list[str]]
+    """Per kept column."""
+    splits: dict[str, str]
+    """group -> split; empty when splitting by cell."""
+    measured: NDArray[np.bool_]
+    """(n_sources, n_genes)."""
+    named: bool
+    """Whether cell names get the file's name in front."""
+    generation: int
+    """0 for the first build, one more for each time that cells are added."""
 
 
 @dataclass(kw_only=True)
@@ -58,17 +103,29 @@ class Plan:
     settings: BuildSettings
     panel: GenePanel
     files: list[FilePlan]
-    sources: list[str]
+    parts: list[Part]
+    layout: Layout
     source_files: list[list[str]]
     """Per source, the files it comes from."""
-    measured: NDArray[np.bool_]
-    """(n_sources, n_genes)."""
-    categories: dict[str, list[str]]
-    """Per kept column."""
     splits: dict[str, str]
     """group -> split; empty when splitting by cell."""
     group_cells: dict[tuple[str, str], int]
     """(source, group) -> cells that meet the condition; empty when splitting by cell."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources; those of a corpus that cells are added to come first."""
+        return self.layout.sources
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """(n_sources, n_genes)."""
+        return self.layout.measured
+
+    @property
+    def categories(self) -> dict[str, list[str]]:
+        """Per kept column."""
+        return self.layout.categories
 
     @property
     def n_cells(self) -> int:
@@ -80,13 +137,33 @@ class Plan:
         """Upper estimate of the counts to store."""
         return sum(file.n_nonzeros for file in self.files)
 
-    def many(self) -> bool:
-        """Whether cell names need the file's name in front."""
-        return len(self.files) > 1
+    def fingerprint(self) -> str:
+        """sha256 of all that decides on the result: only a build of the same one may be gone on with."""
+        content = [
+            self.settings.as_dict(),
+            self.panel.fingerprint,
+            [[file.name, file.n_cells, _state(file.origin)] for file in self.files],
+            [asdict(part) for part in self.parts],
+            self.layout.generation,
+            self.sources,
+            self.categories,
+            sorted(self.splits.items()),
+            hashlib.sha256(self.measured.tobytes()).hexdigest(),
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def make_plan(origins: Sequence[str | Path | AnnData], settings: BuildSettings) -> Plan:
+def make_plan(origins: Sequence[Origin], settings: BuildSettings, *, base: Corpus | None = None) -> Plan:
     """Open every file once, check what can be checked without reading all counts, and settle the corpus' tables.
+
+    Parameters
+    ----------
+    origins
+        The files.
+    settings
+        How to read them.
+    base
+        Corpus that the cells are to be added to: its genes, sources, categories and splits stay as they are.
 
     Raises
     ------
@@ -96,17 +173,19 @@ def make_plan(origins: Sequence[str | Path | AnnData], settings: BuildSettings) 
     if not origins:
         message = "no files were given to build a corpus from"
         raise SettingsError(message)
+    origins = _expand(origins, settings)
     _refuse_repeats(origins)
     peeks = []
     for origin in origins:
         # Never more than one file is held: with thousands of files, even their annotations are large.
-        with open_source(origin, layer=settings.layer) as source:
-            peeks.append(_Peek(source.file, source.name, source.path, [str(column) for column in source.obs.columns]))
+        with open_source(origin, layer=settings.layer, obs_columns=()) as source:
+            peeks.append(_Peek(source.file, source.name, source.path, [*map(str, source.columns)], origin))
     check_columns({peek.file: peek.columns for peek in peeks}, settings)
-    panel = choose_panel(settings, origins)
+    panel = choose_panel(settings, origins) if base is None else base.panel
+    taken = {entry["name"] for entry in base.report["files"]} if base is not None else set()
     files, tables = [], []
-    for origin, name in zip(origins, _file_names(peeks), strict=True):
-        with open_source(origin, layer=settings.layer) as source:
+    for origin, name in zip(origins, _file_names(peeks, taken), strict=True):
+        with open_source(origin, layer=settings.layer, obs_columns=settings.read) as source:
             cells = read_cells(source, settings, name=name)
             file, measured = _plan_file(origin, source, cells, panel, settings, name)
             files.append(file)
@@ -115,31 +194,81 @@ def make_plan(origins: Sequence[str | Path | AnnData], settings: BuildSettings) 
         message = f"no cell meets --where {settings.where!r}"
         raise DataError(message)
 
-    sources, source_files, rows = _settle_sources(files, tables)
+    sources, source_files, rows = _settle_sources(files, tables, base)
     group_cells: dict[tuple[str, str], int] = Counter()
-    categories: dict[str, set[str]] = {column: set() for column in settings.kept}
+    found: dict[str, set[str]] = {column: set() for column in settings.kept}
     for file, (table, _) in zip(files, tables, strict=True):
         for (source_value, group), n in table.group_cells.items():
             group_cells[sources[file.sources[source_value]], group] += n
         for column, used in table.categories.items():
-            categories[column].update(used)
+            found[column].update(used)
+    # Codes that are in use keep their meaning.
+    before = {column: base.categories[column] if base is not None else [] for column in found}
+    categories = {c: [*before[c], *sorted(values.difference(before[c]))] for c, values in found.items()}
     splits = {}
     if not settings.by_cell:
         _tell_shared(group_cells, settings.split_by)
         splits = split_groups(
-            group_cells, val=settings.val, test=settings.test, seed=settings.seed, by=settings.split_by
+            group_cells,
+            val=settings.val,
+            test=settings.test,
+            seed=settings.seed,
+            by=settings.split_by,
+            known=_read_groups(base) if base is not None else None,
         )
+    layout = Layout(
+        settings=settings,
+        n_genes=len(panel),
+        sources=sources,
+        categories=categories,
+        splits=splits,
+        measured=np.stack(rows),
+        named=len(files) > 1 or base is not None,
+        generation=0 if base is None else base.generation + 1,
+    )
     return Plan(
         settings=settings,
         panel=panel,
         files=files,
-        sources=sources,
+        parts=_make_parts(files),
+        layout=layout,
         source_files=source_files,
-        measured=np.stack(rows),
-        categories={column: sorted(values) for column, values in categories.items()},
         splits=splits,
         group_cells=dict(group_cells) if not settings.by_cell else {},
     )
+
+
+def _make_parts(files: Sequence[FilePlan]) -> list[Part]:
+    parts: list[Part] = []
+    for number, file in enumerate(files):
+        per_cell = file.n_nonzeros / max(1, file.n_kept)
+        step = max(1, int(PART_NONZEROS / max(1.0, per_cell)) // CHUNK) * CHUNK
+        # What comes in no order of cells, or lies in memory, is read in one go.
+        step = file.n_cells if file.by_column else step
+        for start in range(0, file.n_cells, step):
+            parts.append(Part(len(parts), number, start, min(start + step, file.n_cells)))
+    return parts
+
+
+def _expand(origins: Sequence[Origin], settings: BuildSettings) -> list[Origin]:
+    from scssl.corpus.soma import expand
+
+    return expand(origins, columns=settings.read, where=settings.where, genes=settings.genes)
+
+
+def _state(origin: Origin) -> list[Any]:
+    """Return what changes when a file is changed; of what is in memory or far away, nothing is known."""
+    if not isinstance(origin, str | Path):
+        return [repr(origin) if hasattr(origin, "experiment") else "memory"]
+    path = Path(origin)
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    stats = [file.stat() for file in files]
+    return [
+        str(path.resolve()),
+        len(files),
+        sum(s.st_size for s in stats),
+        max((s.st_mtime_ns for s in stats), default=0),
+    ]
 
 
 @dataclass(frozen=True)
@@ -148,6 +277,7 @@ class _Peek:
     name: str
     path: Path | None
     columns: list[str]
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -176,7 +306,7 @@ class _FileTable:
 
 
 def _plan_file(
-    origin: str | Path | AnnData,
+    origin: Origin,
     source: CellSource,
     cells: CellTable,
     panel: GenePanel,
@@ -188,6 +318,8 @@ def _plan_file(
     log("%s: %s", source.file, genes.report)
     kept = int(cells.keep.sum())
     nonzeros = source.nnz if source.nnz is not None else int(DENSE_SHARE * source.n_cells * source.n_features)
+    for column, original in cells.taken.items():
+        logger.info("%s: %r is its column %r", source.file, column, original)
     for column in cells.absent:
         logger.info("%s: no column %r: missing for its cells", source.file, column)
     if cells.renamed:
@@ -204,21 +336,43 @@ def _plan_file(
         n_cells=source.n_cells,
         n_kept=kept,
         n_nonzeros=int(nonzeros * kept / source.n_cells),
+        by_column=source.by_column or source.path is None,
+        mitochondrial=_mitochondrial(source) if settings.max_mito < 1 else None,
     )
     return plan, measured
 
 
+def _mitochondrial(source: CellSource) -> NDArray[np.bool_]:
+    found = mitochondrial_features(source.var)
+    if not found.any():
+        logger.warning("%s: has no mitochondrial genes, so none of its cells is left out by --max-mito", source.file)
+    return found
+
+
+def _read_groups(base: Corpus) -> dict[str, tuple[str, int]]:
+    """Return group -> its split and number of cells, of a corpus on disk."""
+    known: dict[str, tuple[str, int]] = {}
+    for _, group, split, n in base.groups():
+        known[group] = (split, known.get(group, (split, 0))[1] + n)
+    return known
+
+
 def _settle_sources(
-    files: Sequence[FilePlan], tables: Sequence[tuple[_FileTable, dict[str, NDArray[np.bool_]]]]
+    files: Sequence[FilePlan],
+    tables: Sequence[tuple[_FileTable, dict[str, NDArray[np.bool_]]]],
+    base: Corpus | None,
 ) -> tuple[list[str], list[list[str]], list[NDArray[np.bool_]]]:
     """Give each source a code. A source that several files share is one source if they measured the same genes."""
     rows_of: dict[str, list[NDArray[np.bool_]]] = defaultdict(list)
+    before = [] if base is None else base.sources
+    for name, row in zip(before, [] if base is None else base.measured, strict=True):
+        rows_of[name].append(row)
     for table, measured in tables:
         for value in table.sources:
             rows_of[value].append(measured[value])
-    codes: dict[str, int] = {}
-    source_files: list[list[str]] = []
-    rows: list[NDArray[np.bool_]] = []
+    codes: dict[str, int] = {name: code for code, name in enumerate(before)}
+    source_files: list[list[str]] = [[] for _ in before]
+    rows: list[NDArray[np.bool_]] = [] if base is None else list(base.measured)
     for file, (table, measured) in zip(files, tables, strict=True):
         for value in table.sources:
             alike = all(np.array_equal(row, rows_of[value][0]) for row in rows_of[value])
@@ -255,17 +409,25 @@ def _refuse_repeats(origins: Sequence[Any]) -> None:
             raise SettingsError(message)
 
 
-def _file_names(sources: Sequence[_Peek]) -> list[str]:
-    """Stems; where several files have the same, with as much of the folders in front as tells them apart."""
-    names = [source.name for source in sources]
-    depth = 1
-    while len(set(names)) < len(names) and depth < 20:
-        repeated = {name for name, n in Counter(names).items() if n > 1}
-        for i, source in enumerate(sources):
-            if names[i] in repeated and source.path is not None:
-                folders = source.path.resolve().parts[1:-1][-depth:]
-                names[i] = "/".join([*folders, source.name])
-        depth += 1
-    if len(set(names)) < len(names):
-        names = [f"{name}-{i}" for i, name in enumerate(names)]
-    return names
+def _file_names(peeks: Sequence[_Peek], taken: Collection[str]) -> list[str]:
+    """Stems; where several files have the same, with as much of the folders in front as tells them apart.
+
+    The ranges of a SOMA experiment share the experiment's name: the names of their cells are unique already.
+    """
+    wholes = [getattr(peek.origin, "experiment", None) for peek in peeks]
+    names = [peek.name if whole is None else whole for peek, whole in zip(peeks, wholes, strict=True)]
+    files = [i for i, whole in enumerate(wholes) if whole is None]
+    ranges = {whole for whole in wholes if whole is not None}
+
+    def repeated() -> set[str]:
+        times = Counter(names[i] for i in files)
+        return {name for name, n in times.items() if n > 1 or name in taken or name in ranges}
+
+    for depth in range(1, 20):
+        clash = repeated()
+        for i in files:
+            path = peeks[i].path
+            if names[i] in clash and path is not None:
+                names[i] = "/".join([*path.resolve().parts[1:-1][-depth:], peeks[i].name])
+    clash = repeated()
+    return [f"{name}-{i}" if i in files and name in clash else name for i, name in enumerate(names)]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from scssl.corpus.shard import RESERVED, SOURCE
-from scssl.errors import SettingsError
+from scssl.corpus.where import Condition
+from scssl.errors import SettingsError, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scssl.genes import GenePanel
+
+Duplicates = Literal["drop", "keep"]
+Compress = Literal["zstd"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +26,9 @@ class BuildSettings:
     genes: str | Path | GenePanel = "human"
     """Panel: ``human``, ``mouse``, a file or folder; of the files given: ``union``, ``intersection``, ``hvg:N``."""
     obs: tuple[str, ...] = ()
-    """Columns of ``obs`` to keep, as categoricals. The column that splits are made by is always kept."""
+    """Columns of ``obs`` to keep, as categoricals. ``cell_type=celltype_l2|annotation`` keeps as ``cell_type`` the
+    first of these columns that a file has, or else its ``cell_type``. The column that splits are made by is always
+    kept."""
     layer: str | None = None
     """Where the raw counts are: None is ``X``, ``raw`` is ``.raw.X``, anything else a layer."""
     source: str | None = None
@@ -33,6 +39,14 @@ class BuildSettings:
     """Condition on ``obs`` columns that cells must meet, e.g. ``tissue == "blood" and age not in ["fetal"]``."""
     unlabelled: tuple[str, ...] = ()
     """Values of the kept columns that mean "not known"; the columns of source and split are left alone."""
+    min_counts: int = 0
+    """Leave out cells with fewer counts over all genes of their file."""
+    min_genes: int = 0
+    """Leave out cells with fewer genes seen, of all genes of their file."""
+    max_mito: float = 1.0
+    """Leave out cells with a larger share of mitochondrial counts."""
+    duplicates: Duplicates = "drop"
+    """What to do with a cell that is in several sources: keep the first, or keep all."""
     split_by: str = "donor"
     """Column whose values stay together in one split, or ``cell``."""
     val: float = 0.1
@@ -41,6 +55,8 @@ class BuildSettings:
     """Share of the cells for testing."""
     seed: int = 0
     """Seed of the splits and of the order of cells."""
+    compress: Compress | None = None
+    """Store counts compressed: less than a third of the disk, slower to read."""
 
     @classmethod
     def of(cls, **settings: Any) -> Self:
@@ -64,9 +80,11 @@ class BuildSettings:
         if self.val + self.test >= 1:
             message = f"val={self.val} and test={self.test} leave no cells to train on; their sum must be below 1"
             raise SettingsError(message)
-        if self.seed < 0:
-            message = f"seed={self.seed} is not possible; it must be 0 or more"
-            raise SettingsError(message)
+        for name in ("seed", "min_counts", "min_genes"):
+            require(name, getattr(self, name), holds=getattr(self, name) >= 0, must="0 or more")
+        require("max_mito", self.max_mito, holds=0 < self.max_mito <= 1, must="a share, above 0 and at most 1")
+        require("duplicates", self.duplicates, holds=self.duplicates in ("drop", "keep"), must="'drop' or 'keep'")
+        require("compress", self.compress, holds=self.compress in (None, "zstd"), must="'zstd', or left out")
         if self.measured is not None and not self.measured.removeprefix("uns:"):
             message = f"measured={self.measured!r} is not possible; write uns:KEY, KEY being a table in uns"
             raise SettingsError(message)
@@ -78,7 +96,7 @@ class BuildSettings:
                 message = f"obs column {column!r} cannot be kept: the corpus writes a column of that name itself"
                 raise SettingsError(message)
             if "/" in column:
-                message = f"obs column {column!r} cannot be kept: rename it without '/'"
+                message = f"obs column {column!r} cannot be kept: rename it without '/', as in new_name={column}"
                 raise SettingsError(message)
 
     @property
@@ -87,13 +105,41 @@ class BuildSettings:
         return self.split_by == "cell"
 
     @property
+    def stands_for(self) -> dict[str, tuple[str, ...]]:
+        """Per name given to columns of other names, those columns, the preferred first."""
+        renamed: dict[str, tuple[str, ...]] = {}
+        for entry in self.obs:
+            name, equals, columns = entry.partition("=")
+            if equals:
+                options = tuple(column.strip() for column in columns.split("|"))
+                if not name.strip() or not all(options):
+                    message = f"obs entry {entry!r} is not possible; write NAME=COLUMN, or NAME=COLUMN|OTHER COLUMN"
+                    raise SettingsError(message)
+                renamed[name.strip()] = options
+        return renamed
+
+    @property
     def kept(self) -> list[str]:
-        """Columns that the corpus keeps: `obs` and the column of the splits, each once.
+        """Columns that the corpus keeps: those of `obs` and the column of the splits, each once.
 
         A column called ``source`` that names the sources is there anyway, under that name.
         """
-        columns = [*self.obs] if self.by_cell else [*self.obs, self.split_by]
+        columns = [entry.partition("=")[0].strip() for entry in self.obs]
+        columns += [] if self.by_cell else [self.split_by]
         return [c for c in dict.fromkeys(columns) if not (c == SOURCE and self.source == SOURCE)]
+
+    @property
+    def read(self) -> list[str]:
+        """Columns of the files that are looked at."""
+        columns = [*self.kept, *(column for options in self.stands_for.values() for column in options)]
+        columns += [self.source] if self.source is not None else []
+        columns += Condition(self.where).columns if self.where is not None else []
+        return list(dict.fromkeys(columns))
+
+    @property
+    def filters_quality(self) -> bool:
+        """Whether cells of low quality are left out."""
+        return self.min_counts > 0 or self.min_genes > 0 or self.max_mito < 1
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the manifest."""

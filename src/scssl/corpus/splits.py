@@ -19,7 +19,13 @@ TOLERATED = 0.5
 
 
 def split_groups(
-    cells: Mapping[tuple[str, str], int], *, val: float, test: float, seed: int, by: str = "donor"
+    cells: Mapping[tuple[str, str], int],
+    *,
+    val: float,
+    test: float,
+    seed: int,
+    by: str = "donor",
+    known: Mapping[str, tuple[str, int]] | None = None,
 ) -> dict[str, str]:
     """Assign groups to splits: each split gets its share of the cells of each source, as far as whole groups allow.
 
@@ -38,11 +44,14 @@ def split_groups(
         Decides which groups.
     by
         Name of the column, for messages.
+    known
+        When cells are added to a corpus: group -> its split and number of cells there. These stay where they are, and
+        the new groups make up for what the splits lack.
 
     Returns
     -------
     dict
-        group -> ``"train"``, ``"val"`` or ``"test"``.
+        group -> ``"train"``, ``"val"`` or ``"test"``, of all groups in `cells`.
 
     Raises
     ------
@@ -51,6 +60,8 @@ def split_groups(
     """
     wanted = {"val": val, "test": test}
     held_out = [split for split, share in wanted.items() if share > 0]
+    if known is not None:
+        return _split_more(cells, wanted, seed, known)
     size: dict[str, int] = defaultdict(int)
     for (_, group), n in sorted(cells.items()):
         size[group] += n
@@ -64,12 +75,53 @@ def split_groups(
         )
         raise DataError(message)
 
-    rng = np.random.default_rng([seed, 0x5B117])
+    splits, order, missing = _share_out(cells, size, wanted, np.random.default_rng([seed, 0x5B117]), {})
+    for split in held_out:
+        _fill_up(split, missing[split], order, splits, size)
+    for split in held_out:
+        if split not in splits.values():
+            _force(split, order, splits, size)
+    _tell(splits, size, wanted)
+    return splits
+
+
+def _split_more(
+    cells: Mapping[tuple[str, str], int],
+    wanted: Mapping[str, float],
+    seed: int,
+    known: Mapping[str, tuple[str, int]],
+) -> dict[str, str]:
+    """Keep the groups that have a split, and let new ones make up for what the splits lack."""
+    new = {key: n for key, n in cells.items() if key[1] not in known}
+    size: dict[str, int] = defaultdict(int)
+    for (_, group), n in sorted(new.items()):
+        size[group] += n
+    total = sum(n for _, n in known.values())
+    lacking = {
+        split: share * total - sum(n for s, n in known.values() if s == split) for split, share in wanted.items()
+    }
+    rng = np.random.default_rng([seed, 0x5B117, len(known)])
+    splits, order, missing = _share_out(new, size, wanted, rng, lacking)
+    for split, share in wanted.items():
+        if share > 0:
+            _fill_up(split, missing[split], order, splits, size)
+    return {group: known[group][0] if group in known else splits[group] for _, group in sorted(cells)}
+
+
+def _share_out(
+    cells: Mapping[tuple[str, str], int],
+    size: Mapping[str, int],
+    wanted: Mapping[str, float],
+    rng: np.random.Generator,
+    lacking: Mapping[str, float],
+) -> tuple[dict[str, str], list[list[str]], dict[str, float]]:
+    """Go through the sources, each giving its share; return the splits, the sources' groups, and what is missing."""
+    held_out = [split for split, share in wanted.items() if share > 0]
     *several, single = _strata(cells)
     # Sources that can give some of their groups come first; whole sources make up for what is then missing.
     order = [several[i] for i in rng.permutation(len(several))] + [single]
     splits = dict.fromkeys(size, "train")
-    missing = dict.fromkeys(held_out, 0.0)
+    missing = {split: lacking.get(split, 0.0) for split in held_out}
     for groups in order:
         shuffled = [groups[i] for i in rng.permutation(len(groups))]
         share = {split: wanted[split] * sum(size[g] for g in shuffled) for split in held_out}
@@ -83,13 +135,7 @@ def split_groups(
                 splits[group] = split
                 missing[split] -= size[group]
                 share[split] -= size[group]
-    for split in held_out:
-        _fill_up(split, missing[split], order, splits, size)
-    for split in held_out:
-        if split not in splits.values():
-            _force(split, order, splits, size)
-    _tell(splits, size, wanted)
-    return splits
+    return splits, order, missing
 
 
 def _strata(cells: Mapping[tuple[str, str], int]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from scssl.corpus import manifest, size_factors
+from scssl.corpus.compressed import ZarrVector
 from scssl.corpus.manifest import SPLITS
-from scssl.corpus.settings import BuildSettings
+from scssl.corpus.settings import BuildSettings, Compress, Duplicates
 from scssl.corpus.shard import N_COUNTS, SOURCE, SPLIT, FileVector, Shard, open_shard
 from scssl.corpus.verify import verify_folder
 from scssl.errors import FormatError, SettingsError
@@ -29,8 +31,17 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "val", "test"]
 GENES = "genes.tsv"
-MEASURED = "measured.npy"
-GENE_COUNTS = "gene_counts.npy"
+
+
+def table_names(generation: int) -> tuple[str, str]:
+    """Names of the files of `Corpus.measured` and `Corpus.gene_counts`, which change when cells are added."""
+    number = f"-{generation}" if generation else ""
+    return f"measured{number}.npy", f"gene_counts{number}.npy"
+
+
+def groups_name(generation: int) -> str:
+    """Name of the file that says which group is in which split, which changes when cells are added."""
+    return f"splits-{generation}.tsv" if generation else "splits.tsv"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +74,8 @@ class Corpus:
     """How it was built."""
     report: Mapping[str, Any]
     """What happened while it was built: per source, cells read, kept and left out, and why."""
+    generation: int = 0
+    """How many times cells were added to it."""
     path: Path | None = None
     """Its folder, None when it is in memory."""
 
@@ -79,24 +92,41 @@ class Corpus:
         measured: str | None = None,
         where: str | None = None,
         unlabelled: Sequence[str] = (),
+        min_counts: int = 0,
+        min_genes: int = 0,
+        max_mito: float = 1.0,
+        duplicates: Duplicates = "drop",
         split_by: str = "donor",
         val: float = 0.1,
         test: float = 0.1,
         seed: int = 0,
+        compress: Compress | None = None,
         overwrite: bool = False,
+        workers: int = 1,
+        dask: str | None = None,
     ) -> Corpus:
         """Build a corpus on disk from any number of files, in bounded memory.
+
+        A build that was killed is gone on with when it is asked for again.
 
         Parameters
         ----------
         files
-            .h5ad, .zarr, .h5mu, 10x .h5 or 10x mtx folders with raw counts.
+            .h5ad, .zarr, .h5mu, 10x .h5 or 10x mtx folders with raw counts; folders or addresses of SOMA experiments;
+            ``census:VERSION`` for the CELLxGENE Census.
         out
             Folder to make. It appears only when it is complete.
         genes, obs, layer, source, measured, where, unlabelled, split_by, val, test, seed
             See `BuildSettings`.
+        min_counts, min_genes, max_mito, duplicates, compress
+            See `BuildSettings`.
         overwrite
             Replace a corpus that is already there.
+        workers
+            Processes to work with; more than one needs Dask. In a script, what starts it must stand under
+            ``if __name__ == "__main__":``.
+        dask
+            Address of a Dask scheduler to work on instead; its workers must see the same files.
 
         Raises
         ------
@@ -113,13 +143,58 @@ class Corpus:
             measured=measured,
             where=where,
             unlabelled=unlabelled,
+            min_counts=min_counts,
+            min_genes=min_genes,
+            max_mito=max_mito,
+            duplicates=duplicates,
             split_by=split_by,
             val=val,
             test=test,
             seed=seed,
+            compress=compress,
         )
-        build(files, out, settings=settings, overwrite=overwrite)
+        build(files, out, settings=settings, overwrite=overwrite, workers=workers, dask=dask)
         return cls.open(out)
+
+    def append(
+        self,
+        files: Sequence[str | Path] | str | Path,
+        *,
+        workers: int = 1,
+        dask: str | None = None,
+        **settings: Any,
+    ) -> Corpus:
+        """Add the cells of more files to a corpus on disk, which stays usable meanwhile.
+
+        Genes, the donors' splits and the meaning of all codes stay as they are; donors that are new are shared out. The
+        cells become shards of their own, and the corpus is the old one until all of them are written.
+
+        Parameters
+        ----------
+        files
+            As for `build`.
+        workers, dask
+            As for `build`.
+        **settings
+            Of `BuildSettings`, where they differ from those that the corpus was built with: ``obs`` (the same columns,
+            found under other names), ``layer``, ``source``, ``measured``, ``where``, ``unlabelled``, ``min_counts``,
+            ``min_genes``, ``max_mito``, ``duplicates``.
+
+        Returns
+        -------
+        Corpus
+            The corpus with the new cells.
+
+        Raises
+        ------
+        ScsslError
+            If a file, a column or a setting cannot be used; the corpus then is as before.
+        """
+        from scssl.corpus.append import append
+
+        append(self, files, workers=workers, dask=dask, **settings)
+        assert self.path is not None
+        return type(self).open(self.path)
 
     @classmethod
     def from_anndata(
@@ -133,6 +208,10 @@ class Corpus:
         measured: str | None = None,
         where: str | None = None,
         unlabelled: Sequence[str] = (),
+        min_counts: int = 0,
+        min_genes: int = 0,
+        max_mito: float = 1.0,
+        duplicates: Duplicates = "drop",
         split_by: str = "donor",
         val: float = 0.1,
         test: float = 0.1,
@@ -145,6 +224,8 @@ class Corpus:
         adata
             Cells with raw counts.
         genes, obs, layer, source, measured, where, unlabelled, split_by, val, test, seed
+            See `BuildSettings`.
+        min_counts, min_genes, max_mito, duplicates
             See `BuildSettings`.
 
         Raises
@@ -162,6 +243,10 @@ class Corpus:
             measured=measured,
             where=where,
             unlabelled=unlabelled,
+            min_counts=min_counts,
+            min_genes=min_genes,
+            max_mito=max_mito,
+            duplicates=duplicates,
             split_by=split_by,
             val=val,
             test=test,
@@ -190,6 +275,8 @@ class Corpus:
         sources = [entry["name"] for entry in content["sources"]]
         categories = dict(content["columns"])
         shape = (len(sources), len(panel))
+        generation = content.get("generation", 0)
+        measured, gene_counts = table_names(generation)
         try:
             shards = [open_shard(root / e["path"], e, columns=list(categories)) for e in content["shards"]]
         except (KeyError, TypeError) as error:
@@ -201,11 +288,12 @@ class Corpus:
             panel=panel,
             sources=sources,
             categories=categories,
-            measured=_read_table(root / MEASURED, shape, np.dtype(bool)),
-            gene_counts=_read_table(root / GENE_COUNTS, shape, np.dtype(np.int64)),
+            measured=_read_table(root / measured, shape, np.dtype(bool)),
+            gene_counts=_read_table(root / gene_counts, shape, np.dtype(np.int64)),
             shards=shards,
             settings=content["settings"],
             report=content["report"],
+            generation=generation,
             path=root,
         )
 
@@ -271,6 +359,25 @@ class Corpus:
         index = pd.Index(join([shard.cell_names() for shard in shards], object), dtype=object)
         first = [SOURCE, SPLIT, N_COUNTS]
         return pd.DataFrame(columns, index=index)[[*first, *(c for c in columns if c not in first)]]
+
+    def groups(self) -> list[tuple[str, str, str, int]]:
+        """Which groups (donors) are in which split: source, group, split, cells; none if cells were split one by one.
+
+        Raises
+        ------
+        FormatError
+            If the table is altered.
+        """
+        if self.path is None or self.settings["split_by"] == "cell":
+            return []
+        path = self.path / groups_name(self.generation)
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file, delimiter="\t", strict=True))
+            return [(row["source"], row["group"], row["split"], int(row["cells"])) for row in rows]
+        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+            message = f"{path}: cannot be read ({error}); the file is truncated or altered"
+            raise FormatError(message) from error
 
     def loader(
         self,
@@ -376,9 +483,12 @@ def _check_lengths(root: Path, folder: str, shard: Shard, files: Mapping[str, An
     """Make sure that a shard's arrays are files of the corpus, as long as the manifest says."""
     arrays = (shard.values, shard.indices, shard.indptr, shard.n_counts, *shard.codes.values())
     for array in arrays:
-        assert isinstance(array, FileVector)
+        assert isinstance(array, FileVector | ZarrVector)
         name = f"{folder}/{array.path.relative_to(root / folder).as_posix()}"
-        if files.get(name, {}).get("bytes") != len(array) * array.dtype.itemsize:
+        # How long a compressed array is, its own description says when it is first read.
+        if name not in files or (
+            isinstance(array, FileVector) and files[name]["bytes"] != len(array) * array.dtype.itemsize
+        ):
             message = f"{root / manifest.FILE}: {name} is not listed with the size that its shard has; it was altered"
             raise FormatError(message)
 

@@ -99,7 +99,7 @@ class GeneMap:
     report: HarmoniseReport
     genes: np.ndarray
     """(n_features,) bool, features that are genes at all (no proteins or peaks)."""
-    _seen: list[float] = field(default_factory=lambda: [0.0, 0.0], repr=False)
+    _seen: np.ndarray = field(default_factory=lambda: np.zeros(2), repr=False)
 
     def apply(self, X: sp.csr_matrix) -> sp.csr_matrix:
         """Bring counts into panel order.
@@ -155,10 +155,29 @@ class GeneMap:
         DataError
             If less than 30 % of the counts fall in a panel of all genes (at least 10,000 of them).
         """
+        self._seen += self.count(X)
+        return self.judge(*self._seen)
+
+    def count(self, X: sp.csr_matrix) -> np.ndarray:
+        """(2,) float64: counts of some cells on the panel, and on all features that are genes.
+
+        Parameters
+        ----------
+        X
+            (n_cells, n_features) raw counts.
+        """
         per_feature = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
-        self._seen[0] += float(per_feature[self.index >= 0].sum())
-        self._seen[1] += float(per_feature[self.genes].sum())
-        share = self._seen[0] / self._seen[1] if self._seen[1] > 0 else 1.0
+        return np.array([per_feature[self.index >= 0].sum(), per_feature[self.genes].sum()])
+
+    def judge(self, on_panel: float, on_genes: float) -> float:
+        """Set `report.share_of_counts`, and refuse if too few counts are on the panel; see `check_counts_share`.
+
+        Parameters
+        ----------
+        on_panel, on_genes
+            As `count` gives them.
+        """
+        share = float(on_panel / on_genes) if on_genes > 0 else 1.0
         self.report.share_of_counts = share
         if share < MIN_COUNTS and len(self.measured) >= WHOLE:
             message = (

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scssl.corpus.soma import SomaCells
+
 
 class CellSource:
     """Cells by features, with what the file says about both. Made by `open_source`.
@@ -168,7 +170,7 @@ class Reading:
 
 
 def open_source(
-    source: str | Path | AnnData, *, layer: str | None = None, obs_columns: Sequence[str] | None = None
+    source: str | Path | AnnData | SomaCells, *, layer: str | None = None, obs_columns: Sequence[str] | None = None
 ) -> CellSource:
     """Open cells for reading, whatever holds them; nothing but the annotation tables is loaded.
 
@@ -176,7 +178,7 @@ def open_source(
     ----------
     source
         ``.h5ad``, ``.zarr`` (AnnData), ``.h5mu`` (its RNA modality), a 10x ``.h5``, a 10x mtx folder (plain or
-        gzipped), or an AnnData in memory or backed.
+        gzipped), an AnnData in memory or backed, or a range of cells of a SOMA experiment.
     layer
         None or ``"X"`` for X, ``"raw"`` for ``.raw.X``, anything else for ``layers[...]``.
     obs_columns
@@ -195,6 +197,10 @@ def open_source(
 
         with Reading(str(source)):
             return formats.open_path(Path(source), layer=layer, obs_columns=obs_columns)
+    from scssl.corpus.soma import SomaCells
+
+    if isinstance(source, SomaCells):
+        return source.open(layer, obs_columns=obs_columns)
     return _open_anndata(source, layer=layer, obs_columns=obs_columns)
 
 

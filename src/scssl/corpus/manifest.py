@@ -128,6 +128,7 @@ def _entries_fit(content: Mapping[str, Any]) -> dict[str, bool]:
             and _is_text(entry.get("path"))
             and entry.get("split") in SPLITS
             and _is_size(entry.get("first_cell"), entry.get("n_cells"), entry.get("n_nonzeros"))
+            and entry.get("compress") in (None, "zstd")
             for entry in content["shards"]
         ),
         "report": isinstance(report, list)

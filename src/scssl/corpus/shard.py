@@ -1,17 +1,19 @@
 """A shard: cells of one split, as one AnnData-Zarr v3 group whose arrays are also plain binary files.
 
 Every array that the loader reads is stored uncompressed, little-endian and in one chunk, so its file ``c/0`` *is* the
-array: a range of cells is read with one seek per array, and ``anndata.read_zarr`` opens the same bytes.
+array: a range of cells is read with one seek per array, and ``anndata.read_zarr`` opens the same bytes. Of a compressed
+shard this holds but for ``X/data`` and ``X/indices``, see `ZarrVector`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from scssl.corpus.compressed import ZarrVector, write_compressed
 from scssl.errors import DataError, FormatError
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class FileVector:
         return out
 
 
-Vector = FileVector | np.ndarray
+Vector = FileVector | ZarrVector | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,11 @@ def open_shard(folder: Path, entry: Mapping[str, Any], *, columns: Sequence[str]
         Names of the categorical ``obs`` columns, without ``source``.
     """
     n_cells, n_nonzeros = int(entry["n_cells"]), int(entry["n_nonzeros"])
+    packed = _is_packed(entry.get("compress"), n_nonzeros)
+
+    def counts(key: str, dtype: np.dtype[Any]) -> Vector:
+        kind = ZarrVector if packed else FileVector
+        return kind(folder / key / "c" / "0", dtype, n_nonzeros)
 
     def vector(key: str, dtype: np.dtype[Any], length: int) -> FileVector:
         return FileVector(folder / key / "c" / "0", dtype, length)
@@ -172,8 +179,8 @@ def open_shard(folder: Path, entry: Mapping[str, Any], *, columns: Sequence[str]
     return Shard(
         split=entry["split"],
         first_cell=int(entry["first_cell"]),
-        values=vector("X/data", COUNT_DTYPES[entry["data"]], n_nonzeros),
-        indices=vector("X/indices", COUNT_DTYPES[entry["indices"]], n_nonzeros),
+        values=counts("X/data", COUNT_DTYPES[entry["data"]]),
+        indices=counts("X/indices", COUNT_DTYPES[entry["indices"]]),
         indptr=vector("X/indptr", INDPTR_DTYPE, n_cells + 1),
         n_counts=vector(f"obs/{N_COUNTS}", TOTAL_DTYPE, n_cells),
         codes={column: vector(f"obs/{column}/codes", CODE_DTYPE, n_cells) for column in (SOURCE, *columns)},
@@ -182,7 +189,13 @@ def open_shard(folder: Path, entry: Mapping[str, Any], *, columns: Sequence[str]
 
 
 def write_shard(
-    folder: Path, shard: Shard, *, panel: GenePanel, categories: Mapping[str, Sequence[str]], splits: Sequence[str]
+    folder: Path,
+    shard: Shard,
+    *,
+    panel: GenePanel,
+    categories: Mapping[str, Sequence[str]],
+    splits: Sequence[str],
+    compress: Literal["zstd"] | None = None,
 ) -> dict[str, Any]:
     """Write an in-memory shard as an AnnData-Zarr v3 group.
 
@@ -198,11 +211,14 @@ def write_shard(
         Per ``obs`` column, ``source`` included, the names of its codes.
     splits
         Names of all splits, the categories of ``obs["split"]``.
+    compress
+        ``"zstd"`` packs the counts and their genes into about a quarter of the space; None stores them as they are.
 
     Returns
     -------
     dict
-        What `open_shard` needs: ``split``, ``first_cell``, ``n_cells``, ``n_nonzeros``, ``data``, ``indices``.
+        What `open_shard` needs: ``split``, ``first_cell``, ``n_cells``, ``n_nonzeros``, ``data``, ``indices``, and
+        ``compress`` if it is not None.
     """
     import zarr
 
@@ -211,8 +227,12 @@ def write_shard(
         root.create_group(empty, attributes=_encoding("dict", "0.1.0"))
 
     X = root.create_group("X", attributes={**_encoding("csr_matrix", "0.1.0"), "shape": [shard.n_cells, len(panel)]})
-    _write_vector(folder, X, "data", shard.values, None)
-    _write_vector(folder, X, "indices", shard.indices, None)
+    for name, counts in (("data", shard.values), ("indices", shard.indices)):
+        if _is_packed(compress, shard.n_nonzeros):
+            attributes = _encoding("array", "0.2.0")
+            write_compressed(X, name, counts[:], differences=name == "indices", attributes=attributes)
+        else:
+            _write_vector(folder, X, name, counts, None)
     _write_vector(folder, X, "indptr", shard.indptr, INDPTR_DTYPE)
 
     columns = [SOURCE, SPLIT, N_COUNTS, *(c for c in shard.codes if c != SOURCE)]
@@ -234,7 +254,13 @@ def write_shard(
         "n_nonzeros": shard.n_nonzeros,
         "data": np.asarray(shard.values[:0]).dtype.name,
         "indices": np.asarray(shard.indices[:0]).dtype.name,
+        **({} if compress is None else {"compress": compress}),
     }
+
+
+def _is_packed(compress: str | None, n_nonzeros: int) -> bool:
+    """Say whether counts are compressed; where there are none, zarr would write no file."""
+    return compress is not None and n_nonzeros > 0
 
 
 def _encoding(kind: str, version: str) -> dict[str, Any]:

@@ -213,3 +213,63 @@ def test_manifest_is_complete_or_absent(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         manifests.write_manifest(tmp_path, {})
     assert not (tmp_path / manifests.FILE).exists()
+
+
+@pytest.fixture(scope="module")
+def zstd_dir(atlas_file, tmp_path_factory):
+    """The corpus of `corpus_dir`, compressed."""
+    out = tmp_path_factory.mktemp("zstd") / "corpus"
+    Corpus.build(atlas_file, out, genes="union", obs=["cell_type"], source="study", compress="zstd")
+    return out
+
+
+def test_a_compressed_corpus_holds_the_same_cells_in_less_space(zstd_dir, corpus_dir):
+    packed, plain = Corpus.open(zstd_dir), Corpus.open(corpus_dir)
+    assert packed.verify() == []
+    assert packed.fingerprint == plain.fingerprint
+    assert packed.obs().equals(plain.obs())
+    for one, other in zip(packed.shards, plain.shards, strict=True):
+        for field in ("values", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(one, field)[:], getattr(other, field)[:])
+        files = [shard.values.path for shard in (one, other)]
+        assert files[0].stat().st_size < 0.5 * files[1].stat().st_size
+        assert {p.name for p in files[0].parent.parent.rglob("*") if p.is_file()} == {"0", "zarr.json"}
+    batches = [[batch.values for batch in corpus.loader(seed=3, batch_size=50)] for corpus in (packed, plain)]
+    assert all((a == b).all() for a, b in zip(*batches, strict=True))
+
+
+def test_any_flipped_byte_of_a_compressed_corpus_is_found(zstd_dir, tmp_path):
+    """By `verify`, and also when the cells are read, which a plain corpus cannot do."""
+    copy = shutil.copytree(zstd_dir, tmp_path / "copy")
+    rng = np.random.default_rng(0)
+    for path in [p for name in ("data", "indices") for p in sorted(copy.rglob(f"X/{name}/c/0"))]:
+        whole = path.read_bytes()
+        for position in rng.integers(len(whole), size=20).tolist():
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+            assert verify_folder(copy)[1] == [f"{path.relative_to(copy).as_posix()}: altered, its checksum differs"]
+            with pytest.raises(FormatError, match=f"{path}.*damaged or truncated"):
+                [shard.rows(0, shard.n_cells) for shard in Corpus.open(copy).shards]
+        path.write_bytes(whole[:-1])
+        with pytest.raises(FormatError, match=f"{path.name}: has .* bytes"):
+            Corpus.open(copy)
+        path.write_bytes(whole)
+    assert Corpus.open(copy).verify() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (put("shards", 0, "compress", value="lz4"), r"corpus\.json.*'shards'"),
+        (put("shards", 0, "compress", value=None), r"corpus\.json.*is not listed with the size"),
+        (put("shards", 0, "path", value="../../etc"), r"corpus\.json.*is not listed"),
+        (put("shards", 0, "n_nonzeros", value=5), r"X/data.*zarr\.json: does not describe 5 uint16"),
+        (put("shards", 0, "data", value="uint32"), r"X/data.*zarr\.json: does not describe [\d,]+ uint32"),
+    ],
+)
+def test_manifest_of_a_compressed_corpus_written_by_hand(zstd_dir, tmp_path, change, words):
+    copy = shutil.copytree(zstd_dir, tmp_path / "copy")
+    content = json.loads((copy / manifests.FILE).read_text())
+    change(content)
+    manifests.write_manifest(copy, {k: v for k, v in content.items() if k not in ("format", "version", "sha256")})
+    with pytest.raises(FormatError, match=words):
+        Corpus.open(copy).shards[0].values[:]

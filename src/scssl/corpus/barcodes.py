@@ -45,9 +45,19 @@ def barcode_keys(names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.uint6
 
 
 def _barcode(name: str) -> str:
+    found = _find(name)
+    return name.rpartition(":")[2] if found is None else found
+
+
+def _find(name: str) -> str | None:
     runs = _RUN.findall(name)
     if runs:
         return str(max(runs, key=len))
     series = [re.sub("[-_.+]", "", found) for found in _PARTS.findall(name)]
     longest = max(series, key=len, default="")
-    return longest if len(longest) >= 12 else name.rpartition(":")[2]
+    return longest if len(longest) >= 12 else None
+
+
+def has_barcode(names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.bool_]:
+    """(n,) bool, whether there is a barcode in each cell name."""
+    return np.array([_find(str(name)) is not None for name in names], dtype=bool)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -39,7 +39,7 @@ _GLANCE: Final = 12
 """Entries that are compared first: they tell nearly all pairs of different cells apart."""
 
 
-def gene_order(panel_ids: Sequence[str], measured: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
+def gene_order(panel_ids: Sequence[str] | NDArray[Any], measured: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
     """Put genes into an order that is random but always the same.
 
     Parameters

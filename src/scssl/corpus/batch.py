@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     import scipy.sparse as sp
@@ -104,12 +105,18 @@ class CellBatch:
         non_blocking
             Do not wait for the copy, where the memory is pinned.
         """
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-        def move(value: object) -> object:
+    def pin_memory(self) -> Self:
+        """Copy to pinned memory, from which ``to(device, non_blocking=True)`` copies while the caller goes on."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        def changed(value: object) -> object:
             if isinstance(value, torch.Tensor):
-                return value.to(device, non_blocking=non_blocking)
+                return change(value)
             if isinstance(value, dict):
-                return {key: move(item) for key, item in value.items()}
+                return {key: changed(item) for key, item in value.items()}
             return value
 
-        return type(self)(**{f.name: move(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+        return type(self)(**{f.name: changed(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]

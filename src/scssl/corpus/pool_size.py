@@ -12,8 +12,9 @@ BLOCK_SIZE: Final = 256
 """Consecutive cells read at a time: about 1 MB, so that a disk reads them at full speed."""
 WORKERS: Final = 2
 """Reading threads, unless asked otherwise: one reads the next pool while the other cuts batches from this one."""
-POOLS_BYTES: Final = 256 << 20
-"""Aimed size of all pools together; a pool has at least one batch."""
+POOL_BYTES: Final = 128 << 20
+"""Aimed size of a pool; it has at least one batch. It does not depend on the threads, and so neither does the order."""
+MOST_POOLS: Final = 4
 AHEAD_BYTES: Final = 96 << 20
 """Aimed size of the batches prepared ahead; there is at least one."""
 MAX_POOL_BLOCKS: Final = 64
@@ -38,7 +39,12 @@ class PoolSize:
 
 
 def pool_size(
-    *, nonzeros_per_cell: float, batch_size: int, workers: int = WORKERS, pool_cells: int | None = None
+    *,
+    nonzeros_per_cell: float,
+    batch_size: int,
+    workers: int = WORKERS,
+    pool_cells: int | None = None,
+    largest: int | None = None,
 ) -> PoolSize:
     """Choose the size of pools so that memory depends on the batch size and never on the number of cells.
 
@@ -52,14 +58,18 @@ def pool_size(
         Reading threads.
     pool_cells
         Cells in a pool, where they are given; rounded up to whole batches.
+    largest
+        Cells that a pool must not exceed, unless a batch does.
     """
     per_cell = nonzeros_per_cell * BYTES_PER_NONZERO + _BYTES_PER_CELL
-    n_pools = max(2, workers)
+    n_pools = min(max(2, workers), MOST_POOLS)
     if pool_cells is None:
-        fitting = min(int(POOLS_BYTES / n_pools / per_cell), MAX_POOL_BLOCKS * BLOCK_SIZE)
+        fitting = min(int(POOL_BYTES / per_cell), MAX_POOL_BLOCKS * BLOCK_SIZE)
         batches = max(1, fitting // batch_size)
     else:
         batches = -(-pool_cells // batch_size)
+    if largest is not None:
+        batches = max(1, min(batches, largest // batch_size))
     ahead = max(1, min(int(AHEAD_BYTES / per_cell / batch_size), 2 * workers))
     # Beside those ahead: the batch that the caller works on, and the one that it has not dropped yet.
     held = n_pools * batches * batch_size + (ahead + 2) * batch_size

@@ -1,64 +1,78 @@
-"""Run an iterator ahead of its consumer, in one background thread."""
+"""Run jobs in background threads, a few ahead of the one whose result is wanted, and hand the results over in order."""
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
-_DONE = object()
 
 
-class _Failure:
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """Raised in a job whose result nobody waits for any more."""
 
 
-def prefetch(make: Callable[[], Iterator[T]], *, depth: int = 2) -> Iterator[T]:
-    """Iterate over ``make()`` with up to `depth` items prepared ahead in a thread.
+class Threads:
+    """Threads that run jobs in the order in which they were started.
 
-    An exception in the thread is raised where the item would have come. The thread ends when the iteration is over or
+    A job may wait for one that was started before it, never for a later one.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="scssl-prefetch")
+        self._stop = threading.Event()
+
+    def start(self, job: Callable[[], T]) -> Future[T]:
+        """Queue a job."""
+
+        def run() -> T:
+            self.check()
+            return job()
+
+        return self._executor.submit(run)
+
+    def check(self) -> None:
+        """Leave the job if its result is not wanted any more."""
+        if self._stop.is_set():
+            raise Stopped
+
+    def close(self) -> None:
+        """Forget jobs that did not start, tell the others to stop, and wait until they have."""
+        self._stop.set()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def prefetch(jobs: Callable[[Threads], Iterator[Callable[[], T]]], *, workers: int = 1, ahead: int = 2) -> Iterator[T]:
+    """Iterate over the results of jobs, in order, with up to `ahead` of them waiting or being made.
+
+    An exception in a job is raised where its result would have come. The threads end when the iteration is over or
     abandoned.
 
     Parameters
     ----------
-    make
-        Called in the thread to get the iterator.
-    depth
-        Items that may wait.
+    jobs
+        Gives the jobs one after the other; it is asked for the next one in the caller's thread, as late as possible. It
+        may start jobs of its own, which the jobs that it gives may wait for.
+    workers
+        Threads.
+    ahead
+        Results that may wait.
     """
-    ready: queue.Queue[object] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
-
-    def put(item: object) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def work() -> None:
-        try:
-            for item in make():
-                if not put(item):
-                    return
-            put(_DONE)
-        except BaseException as error:  # noqa: BLE001 - handed over, and raised by the consumer
-            put(_Failure(error))
-
-    thread = threading.Thread(target=work, name="scssl-prefetch", daemon=True)
-    thread.start()
+    threads = Threads(workers)
+    waiting: deque[Future[T]] = deque()
     try:
-        while (item := ready.get()) is not _DONE:
-            if isinstance(item, _Failure):
-                raise item.error
-            yield item  # type: ignore[misc]
+        rest = jobs(threads)
+        while True:
+            while len(waiting) <= ahead and (job := next(rest, None)) is not None:
+                waiting.append(threads.start(job))
+            if not waiting:
+                return
+            # Not kept in a variable: what is handed over belongs to the caller alone.
+            yield waiting.popleft().result()
     finally:
-        stop.set()
-        thread.join()
+        threads.close()

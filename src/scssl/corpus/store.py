@@ -387,16 +387,23 @@ class Corpus:
         shuffle: bool = True,
         seed: int = 0,
         labels: Sequence[str] = (),
+        where: str | None = None,
+        balance: str | None = None,
+        max_repeats: int = 10,
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        workers: int = 2,
+        pin_memory: bool = False,
     ) -> CorpusLoader:
         """Iterate over the cells of a split as `CellBatch`.
 
         Parameters
         ----------
-        split, batch_size, shuffle, seed, labels, drop_last, rank, world_size
-            See `CorpusLoader`.
+        split, batch_size, shuffle, seed, labels, where, balance, max_repeats
+            Which cells and in which order; see `CorpusLoader`.
+        drop_last, rank, world_size, workers, pin_memory
+            How they are given out; see `CorpusLoader`.
         """
         from scssl.corpus.loader import CorpusLoader
 
@@ -407,9 +414,14 @@ class Corpus:
             shuffle=shuffle,
             seed=seed,
             labels=labels,
+            where=where,
+            balance=balance,
+            max_repeats=max_repeats,
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
+            workers=workers,
+            pin_memory=pin_memory,
         )
 
     @cached_property

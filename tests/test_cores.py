@@ -45,9 +45,16 @@ def test_threads_are_kept_to_the_cores_and_come_back(quota):
         assert free
         assert torch.get_num_threads() == 3
     assert torch.get_num_threads() == 8
-    with pytest.raises(ZeroDivisionError), cores.own_cores(CPU):
-        torch.set_num_threads(2)
-        raise ZeroDivisionError
+
+
+def test_threads_come_back_after_an_error():
+    def failing():
+        with cores.own_cores(CPU):
+            torch.set_num_threads(2)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
     assert torch.get_num_threads() == 8
 
 

@@ -58,6 +58,19 @@ def test_the_folder_holds_what_it_should(folder):
     assert config["preprocessing"] == {"input": "raw counts", "transform": "log1p", "target_sum": 10000.0}
 
 
+def test_a_model_says_what_it_is_in_a_few_lines(folder):
+    text = repr(scssl.load(folder))
+    assert len(text.splitlines()) == 3
+    assert "genes (human) in, 32 numbers out" in text
+    assert "preset 'small', 2 epochs" in text
+    assert "cells of 1 source" in text
+
+
+def test_only_losses_count_as_metrics(folder):
+    assert set(scssl.load(folder).card["metrics"]) == {"train_loss", "val_loss"}
+    assert "hidden" not in (folder / "README.md").read_text()
+
+
 def test_embedding_does_not_depend_on_batches_or_input_form(adata, folder, tmp_path):
     model = scssl.load(folder)
     expected = model.embed(adata)
@@ -116,8 +129,9 @@ def test_log_values_are_refused(adata, folder):
     logged = adata.copy()
     logged.X = logged.X.astype(np.float32)
     logged.X.data = np.log1p(logged.X.data)
-    with pytest.raises(DataError, match="log"):
+    with pytest.raises(DataError, match=r"log.* name it with layer=") as caught:
         scssl.load(folder).embed(logged)
+    assert "scssl check" not in str(caught.value)
 
 
 def test_a_layer_can_be_chosen(adata, folder):
@@ -223,7 +237,7 @@ def test_resume_needs_the_same_cells(adata, interrupted):
 
 def test_a_finished_run_keeps_no_checkpoints_and_says_so_when_resumed(adata, copy):
     assert not (copy / "checkpoints").exists()
-    with pytest.raises(SettingsError, match="finished model, so there is nothing to resume; .* more epochs"):
+    with pytest.raises(SettingsError, match=r"finished model, so there is nothing to resume; .* more epochs"):
         scssl.pretrain(adata, out=copy, resume=True)
     scssl.load(copy)
 

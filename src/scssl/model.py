@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scssl.training.trainer import Device
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class CellModel:
     """A pre-trained encoder, with all that is needed to use it on new cells.
 
@@ -55,6 +55,16 @@ class CellModel:
     """Sources of the corpus, in the order of their codes."""
     card: dict[str, Any] = field(default_factory=dict)
     """What it was trained on and how that went: data, metrics, licence, limits, versions."""
+
+    def __repr__(self) -> str:
+        training, cells = self.card.get("training", {}), self.card.get("data", {}).get("cells", {})
+        n_epochs, n_sources = training.get("epochs", "?"), len(self.sources)
+        return (
+            f"CellModel: {len(self.panel):,} genes ({self.panel.name}) in, {self.n_latent} numbers out\n"
+            f"    pretext {self.config.pretext!r}, preset {self.config.preset!r}, "
+            f"{n_epochs} epoch{'' if n_epochs == 1 else 's'}\n"
+            f"    trained on {cells.get('train', 0):,} cells of {n_sources} source{'' if n_sources == 1 else 's'}"
+        )
 
     @property
     def encoder(self) -> Encoder:

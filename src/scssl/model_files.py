@@ -176,7 +176,7 @@ def card(corpus: Corpus, settings: Config, result: dict[str, Any], *, started: f
             "precision": result["precision"],
             "seed": settings.training.seed,
         },
-        "metrics": {name: value for name, value in last.items() if name.endswith(("loss", "hidden"))},
+        "metrics": {name: value for name, value in last.items() if name.endswith("loss")},
         "licence": "that of the cells it was trained on; not set",
         "limits": "Research use. Embeddings are only as good as the match between the new cells and the corpus.",
         "versions": versions(),
@@ -313,7 +313,7 @@ adata.obsm["X_scssl"] = model.embed(adata)  # raw counts in adata.X
 
 ## Training
 
-Pretext task `{pretext}`, preset `{preset}`, {epochs} epochs (weights of epoch {best_epoch}), seed {seed}.
+Pretext task `{pretext}`, preset `{preset}`, epochs: {epochs} (weights of epoch {best_epoch}), seed {seed}.
 
 {metrics}
 

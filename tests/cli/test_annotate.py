@@ -55,8 +55,10 @@ def test_file_to_file(folder, tmp_path, capsys):
 
 def test_json_with_truth_and_map(folder, tmp_path, capsys):
     more = ("--truth", "truth", "--label-map", str(folder / "map.csv"), "--json", "--k", "3", "--key-added", "mine")
-    assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
-    result = json.loads(capsys.readouterr().out)
+    assert main(command(folder, tmp_path / "o.h5ad", *more, "--seed", "1")) == 0
+    said = capsys.readouterr()
+    assert "--label-map" not in said.err
+    result = json.loads(said.out)
     n_unknown = (anndata.read_h5ad(folder / "query.h5ad").obs["truth"] == "unknown").sum()
     assert result["scores"]["unused_cells"] == n_unknown
     assert result["scores"]["missing_classes"] == []
@@ -71,9 +73,13 @@ def test_json_with_truth_and_map(folder, tmp_path, capsys):
 
 def test_scores_for_people_name_missing_types(folder, tmp_path, capsys):
     assert main(command(folder, tmp_path / "o.h5ad", "--truth", "truth")) == 0
-    out = capsys.readouterr().out
+    said = capsys.readouterr()
+    out = said.out
     assert "macro F1" in out
     assert "not in the reference, so counted as wrong: first" in out
+    # Before the work starts, too.
+    assert "1 of the 2 names in obs['truth']" in said.err
+    assert "--label-map" in said.err
     assert "without a true label were not scored" in out
 
 

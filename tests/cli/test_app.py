@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,13 @@ def test_every_command_explains_itself(capsys, words):
     assert text.startswith(f"Usage: scssl {' '.join(words)}")
     assert "--json" in text
     assert "--quiet" in text
+
+
+@pytest.mark.parametrize("words", [(name, name) for name in COMMANDS] + [("corpus", name) for name in CORPUS_COMMANDS])
+def test_no_number_is_rounded(words):
+    """What is declared as a plain int would be: 1.5 becomes 2."""
+    annotations = getattr(import_module(f"scssl.cli.{words[0]}"), words[1]).__annotations__
+    assert not [name for name, kind in annotations.items() if re.search(r"\bint\b", str(kind))]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import re
 import shutil
+import threading
 
 import numpy as np
 import pandas as pd
@@ -153,3 +155,27 @@ def test_the_missing_extra_is_named_before_anything_is_made(monkeypatch, tmp_pat
         "error: scanpy is needed for this and is not installed. Run: pip install 'scssl[demo]'\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_takes_the_disk_that_it_says(tmp_path):
+    out, largest, done = tmp_path / "out", [0], threading.Event()
+
+    def size():
+        with contextlib.suppress(FileNotFoundError):
+            return sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
+        return 0
+
+    def watch():
+        while not done.wait(0.05):
+            largest[0] = max(largest[0], size())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        assert main(["demo", "--out", str(out), "--quiet"]) == 0
+    finally:
+        done.set()
+        thread.join()
+    assert 0.7 * demo.DISK_MB < largest[0] < demo.DISK_MB
+    assert 40 < size() < 60

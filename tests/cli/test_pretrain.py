@@ -29,6 +29,27 @@ def test_pretrain_writes_a_model_and_says_what_is_next(corpus_dir, tmp_path, cap
     assert len((out / "history.csv").read_text().splitlines()) == 3
 
 
+def test_help_names_defaults_and_choices(capsys):
+    from scssl.training import get_preset, list_presets
+
+    assert main(["pretrain", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "empty-set" not in text
+    training = get_preset("default").training
+    for words in (f"(default: {training.epochs})", f"(default: {training.batch_size})", "union, intersection, hvg:N"):
+        assert words in text
+    for preset in list_presets():
+        assert preset.name in text
+
+
+def test_one_epoch_is_one_epoch(corpus_dir, tmp_path, capsys):
+    options = ["--out", str(tmp_path / "model"), "--preset", "small", "--epochs", "1", "--quiet"]
+    assert main(["pretrain", str(corpus_dir), *options]) == 0
+    said = capsys.readouterr().out
+    assert "1 epoch," in said
+    assert "hidden" not in said
+
+
 def test_json_is_one_object(corpus_dir, tmp_path, capsys):
     out = tmp_path / "model"
     assert main(["pretrain", str(corpus_dir), "--out", str(out), "--preset", "small", "--epochs", "1", "--json"]) == 0
@@ -54,6 +75,8 @@ def test_a_file_can_be_pretrained_on(atlas_file, tmp_path):
         (["--config", "nowhere.yaml"], "no such settings file"),
         (["--resume"], "no interrupted run"),
         (["--epochs", "many"], "epochs"),
+        (["--epochs", "1.5"], "'1.5' is not a whole number"),
+        (["--seed", "0.5"], "'0.5' is not a whole number"),
         (["--device", "tpu"], "device"),
     ],
 )
@@ -83,7 +106,7 @@ def test_embed_writes_the_input_and_the_embedding(model, atlas, atlas_file, tmp_
 def test_embed_renames_and_refuses(model, atlas_file, tmp_path, capsys):
     out = tmp_path / "embedded.h5ad"
     base = ["embed", str(atlas_file), "--model", str(model), "--out", str(out)]
-    assert main([*base, "--key-added", "X_mine", "--json"]) == 0
+    assert main([*base, "--key-added", "X_mine", "--seed", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["key"] == "X_mine"
     assert "X_mine" in ad.read_h5ad(out).obsm
     for arguments, message in [

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from scssl.cli._estimate import estimate
-from scssl.cli.common import Common, Device, Outcome
+from scssl.cli.common import Common, Device, Outcome, Whole
 
 if TYPE_CHECKING:
     from scssl.metrics import ClassificationScores
     from scssl.tasks import Annotation
 
+MANY = 1 / 3
+"""Share of the true names that the reference lacks, from which on this looks like another way to spell them."""
 SHOWN = 30
 """Labels shown in the table for people; all of them are in the JSON."""
 
@@ -27,12 +29,13 @@ def annotate(
     labels: str,
     out: Path,
     mode: Literal["zero_shot"] = "zero_shot",
-    k: int = 5,
+    k: Whole = 5,
     label_map: Path | None = None,
     truth: str | None = None,
     layer: str | None = None,
     reference_layer: str | None = None,
     key_added: str | None = None,
+    seed: Whole = 0,  # noqa: ARG001 (every command takes one)
     device: Device = "auto",
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     common: Common | None = None,  # noqa: ARG001
@@ -65,6 +68,8 @@ def annotate(
         The same for the reference.
     key_added
         Word to put in place of "scssl" in the names of the results.
+    seed
+        Taken by every command; nothing here is drawn at random.
     device
         Where to compute.
     overwrite
@@ -123,6 +128,7 @@ def _check_and_estimate(
                     f"({_some(true)} against {_some(known)}); give --label-map"
                 )
                 raise DataError(message)
+            _point_to_label_map(true, known, truth=truth, labels=labels)
     expected = estimate(file, n_cells=n_query, n_features=n_features, n_reference=n_reference)
     n_known = int(known.notna().sum())
     logger.info(
@@ -133,6 +139,24 @@ def _check_and_estimate(
         reference.name,
         expected,
     )
+
+
+def _point_to_label_map(true: Any, known: Any, *, truth: str, labels: str) -> None:
+    from scssl.log import logger
+
+    names = set(true.dropna())
+    strange = true[true.isin(names - set(known.dropna()))]
+    if strange.nunique() >= MANY * len(names):
+        logger.warning(
+            "%d of the %d names in obs[%r] (%s cells) are not in obs[%r] of the reference, and will count as wrong: "
+            "%s. Where the reference only spells them otherwise, say so with --label-map",
+            strange.nunique(),
+            len(names),
+            truth,
+            f"{len(strange):,}",
+            labels,
+            _some(strange),
+        )
 
 
 def _some(names: Any) -> str:
@@ -187,7 +211,9 @@ def _score_lines(scores: ClassificationScores, *, truth: str) -> list[str]:
     ]
     if scores.missing_classes:
         lines.append(
-            "not in the reference, so counted as wrong: " + ", ".join(escape(name) for name in scores.missing_classes)
+            "not in the reference, so counted as wrong: "
+            + ", ".join(escape(name) for name in scores.missing_classes)
+            + " (give --label-map if the reference has other names for them)"
         )
     if scores.unused_cells:
         lines.append(f"{scores.unused_cells:,} cells without a true label were not scored")

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import Token
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def _whole(kind: Any, tokens: Sequence[Token]) -> int:  # noqa: ARG001 (called by cyclopts)
+    # cyclopts itself would round 1.5 to 2 and say nothing.
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError as error:
+        message = f"{text!r} is not a whole number"
+        raise ValueError(message) from error
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+"""Every whole number that a command takes."""
 
 
 @Parameter(name="*")

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from scssl.cli._estimate import estimate
-from scssl.cli.common import Common, Device, Outcome
+from scssl.cli.common import Common, Device, Outcome, Whole
 
 
 def embed(
@@ -19,7 +19,8 @@ def embed(
     out: Path,
     layer: str | None = None,
     key_added: str | None = None,
-    batch_size: int = 4096,
+    batch_size: Whole = 4096,
+    seed: Whole = 0,  # noqa: ARG001 (every command takes one)
     device: Device = "auto",
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     common: Common | None = None,  # noqa: ARG001
@@ -40,6 +41,8 @@ def embed(
         Name in obsm instead of X_scssl.
     batch_size
         Cells encoded at a time.
+    seed
+        Taken by every command; nothing here is drawn at random.
     device
         Where to compute.
     overwrite

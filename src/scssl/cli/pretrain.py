@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from scssl.cli.common import Common, Device, Outcome
+from scssl.cli.common import Common, Device, Outcome, Whole
 
 
 def pretrain(
@@ -18,11 +18,11 @@ def pretrain(
     preset: str | None = None,
     pretext: str | None = None,
     masking: str | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
+    epochs: Whole | None = None,
+    batch_size: Whole | None = None,
+    seed: Whole | None = None,
     config: Path | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
@@ -41,29 +41,30 @@ def pretrain(
     out
         Folder to make for the model, its training log and checkpoints.
     preset
-        Settings to start from; `scssl presets` lists them. Without it: default.
+        Settings to start from: default, richter2024 or small, see `scssl presets`. Without it: default.
     pretext
-        Pretext task; `scssl pretexts` lists them.
+        Pretext task; `scssl pretexts` lists them. Without it: the preset's, masked.
     masking
-        How the masked task chooses the genes it hides.
+        How the masked task chooses the genes it hides. Without it: random, each gene on its own.
     epochs
-        Passes over the training cells.
+        Passes over the training cells. Without it: the preset's (default: 20).
     batch_size
-        Cells per step.
+        Cells per step, fewer where a corpus is small. Without it: the preset's (default: 512).
     seed
-        Seed of weights, masks, cell order and dropout.
+        Seed of weights, masks, cell order and dropout. Without it: 0.
     config
         YAML file of settings, laid over the preset.
     set_
         One setting, e.g. --set task.rate=0.25 or --set architecture.hidden=[512]; may be repeated; applied last.
     resume
-        Go on with the interrupted run at OUT.
+        Go on with the interrupted run at OUT, with its settings.
     overwrite
         Replace the model at OUT.
     device
         Where to compute.
     genes
-        For a file: human (the default), mouse, or a file of genes.
+        For a file: human (the default), mouse, union, intersection, hvg:N, a file of genes, or the folder of a model
+        or corpus.
     layer
         For a file: layer of the raw counts; X without it.
     source
@@ -93,9 +94,10 @@ def pretrain(
         split_by=split_by,
     )
     training, metrics, cells = model.card["training"], model.card["metrics"], model.card["data"]["cells"]
+    epochs_done = f"{training['epochs']} epoch{'' if training['epochs'] == 1 else 's'}"
     text = (
         f"Model saved to {out}: {len(model.panel):,} genes in, {model.n_latent} numbers out.\n"
-        f"{cells['train']:,} training cells, {training['epochs']} epochs, {training['seconds']:.0f} s; "
+        f"{cells['train']:,} training cells, {epochs_done}, {training['seconds']:.0f} s; "
         + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         + f" (epoch {training['best_epoch']}).\n"
         f"Next: scssl embed my.h5ad --model {out} --out embedded.h5ad"

@@ -97,7 +97,8 @@ def _summary(
         f"source{'' if n_sources == 1 else 's'} with the pretext task '{task}'. "
         f"It reads {manifest.get('n_genes', 0):,} genes."
     )
-    second = f"{training.get('epochs', '?')} epochs took {seconds(float(training.get('seconds', 0)))}; "
+    n_epochs = training.get("epochs", "?")
+    second = f"{n_epochs} epoch{'' if n_epochs == 1 else 's'} took {seconds(float(training.get('seconds', 0)))}; "
     second += f"the weights are those of epoch {training.get('best_epoch', '?')}, by validation loss."
     values = ", ".join(
         f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")

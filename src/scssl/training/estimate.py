@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from scssl.pretext import PretextTask
 
 TIMED_STEPS = 3
-LIBRARIES_BYTES = 0.55e9
+LIBRARIES_BYTES = 0.6e9
 """Python with PyTorch, Lightning and AnnData."""
+GATHERED_BYTES = 0.15e9
+"""More of it, and the tables of genes, where the corpus is made in memory of a file."""
+GATHERED_BYTES_PER_COUNT = 8
+"""Stored counts of such a corpus, and copies on the way to them."""
 TRAINED_BYTES = 20
 """Per parameter: weights, gradient, the two moments of AdamW, and a copy where weights are kept or cast."""
 CHECKPOINT_BYTES = 12
@@ -112,5 +116,7 @@ def memory(corpus: Corpus, *, n_parameters: int, batch_size: int) -> float:
         Cells per step.
     """
     # Activations: about six dense fp32 arrays of the batch over the genes.
-    dense = 6 * 4 * batch_size * len(corpus.panel)
-    return LIBRARIES_BYTES + TRAINED_BYTES * n_parameters + dense + loading_memory(corpus, batch_size=batch_size)
+    needed = LIBRARIES_BYTES + TRAINED_BYTES * n_parameters + 6 * 4 * batch_size * len(corpus.panel)
+    if corpus.path is None:
+        needed += GATHERED_BYTES + GATHERED_BYTES_PER_COUNT * sum(shard.n_nonzeros for shard in corpus.shards_of())
+    return needed + loading_memory(corpus, batch_size=batch_size)

@@ -9,7 +9,7 @@ from anndata import AnnData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scssl.corpus.cells import read_cells, unique_names
+from scssl.corpus.cells import check_columns, read_cells, unique_names
 from scssl.corpus.settings import BuildSettings
 from scssl.corpus.sources import open_source
 from scssl.errors import DataError, SettingsError
@@ -84,3 +84,42 @@ def test_unique_names(names):
     assert (renamed == 0) == (len(set(names)) == len(names))
     first = {name: names.index(name) for name in names}
     assert all(unique[i] == name for name, i in first.items())
+
+
+def test_columns_that_stand_for_others():
+    obs = {"celltype_l2": ["T", "B"], "cell_type": ["x", "y"], "patient": ["p", "q"]}
+    table = cells_of(obs, obs="cell_type=absent|celltype_l2, donor=patient")
+    assert decoded(table.columns["cell_type"]) == ["T", "B"]
+    assert decoded(table.group) == decoded(table.columns["donor"]) == ["p", "q"]
+    assert table.taken == {"cell_type": "celltype_l2", "donor": "patient"}
+    # Without any of them, the column of the name itself.
+    table = cells_of({"cell_type": ["x", "y"], "donor": ["d", "e"]}, obs="cell_type=celltype_l2,donor=patient")
+    assert decoded(table.columns["cell_type"]) == ["x", "y"]
+    assert table.taken == {}
+    # Conditions and sources may be about either name.
+    table = cells_of(
+        obs, obs="kind=celltype_l2", split_by="cell", where="kind == 'T' and celltype_l2 == 'T'", source="kind"
+    )
+    assert table.keep.tolist() == [True, False]
+    assert decoded(table.source) == ["T", "B"]
+    assert set(BuildSettings.of(obs="kind=a|b", where="n > 1", source="lab").read) == {
+        "kind",
+        "donor",
+        "a",
+        "b",
+        "n",
+        "lab",
+    }
+
+
+@pytest.mark.parametrize("obs", ["=x", "x=", "x=a||b"])
+def test_impossible_names(obs):
+    with pytest.raises(SettingsError, match="write NAME=COLUMN"):
+        BuildSettings.of(obs=obs)
+
+
+def test_a_column_that_no_file_has():
+    settings = BuildSettings.of(obs="cell_type=celltype_l2|label", split_by="cell")
+    check_columns({"a": ["label"], "b": []}, settings)
+    with pytest.raises(DataError, match=r"none of the 2 files has a column 'celltype_l2' or 'label' or 'cell_type'"):
+        check_columns({"a": ["x"], "b": []}, settings)

@@ -92,3 +92,16 @@ def test_no_source_makes_up_for_the_others_with_most_of_its_donors():
     for seed in range(5):
         splits = split_groups(cells, val=0.1, test=0.1, seed=seed)
         assert sum(splits[f"d{d}"] == "train" for d in range(50)) >= 38
+
+
+def test_known_groups_stay_and_new_ones_are_shared_out():
+    known = {f"old{i}": "train" for i in range(9)} | {"old9": "test"}
+    cells = {("new", f"d{i}"): 20 for i in range(50)} | {("new", "old3"): 70, ("more", "old9"): 10}
+    for seed in range(5):
+        splits = split_groups(cells, val=0.1, test=0.1, seed=seed, known=known)
+        assert set(splits) == {group for _, group in cells}
+        assert (splits["old3"], splits["old9"]) == ("train", "test")
+        new = [split for group, split in splits.items() if group not in known]
+        assert (new.count("val"), new.count("test")) == (5, 5)
+        assert splits == split_groups(cells, val=0.1, test=0.1, seed=seed, known=known)
+    assert split_groups({("new", "d"): 5}, val=0.1, test=0.1, seed=0, known=known) == {"d": "train"}

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from scssl.cli.audit import audit
 from scssl.cli.common import Common, Outcome, Whole
 from scssl.errors import SettingsError
 
 Duplicates = Literal["drop", "keep"]
 Compress = Literal["zstd"]
+__all__ = ["append", "audit", "build", "info", "verify"]
+
 SHOWN_SOURCES = 50
 
 
@@ -72,7 +75,8 @@ def build(
     max_mito
         Leave out cells with a larger share of mitochondrial counts, e.g. 0.2.
     duplicates
-        Cells that are in several files, by barcode and counts: drop all but the first, or keep them.
+        Cells that are in several files, by barcode and counts: drop all but one (that of the file that measured most
+        genes), or keep them.
     split_by
         Column whose values (donors) stay together in one split; cell splits at random.
     val

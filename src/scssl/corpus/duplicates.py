@@ -134,7 +134,7 @@ def find_dropped(
     *,
     known: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Find the cells that are copies of others, of which the first is kept.
+    """Find the cells that are copies of others; of these, the one of the source that measured most genes is kept.
 
     Parameters
     ----------
@@ -153,7 +153,8 @@ def find_dropped(
         The records of the copies.
     """
     new = np.concatenate([np.empty(0, dtype=RECORD), *parts])
-    new = new[np.argsort(new["cell"], kind="stable")]
+    richness = measured.sum(axis=1)[new["source"]]
+    new = new[np.lexsort((new["cell"], -richness))]
     old = np.empty(0, dtype=RECORD) if known is None else known
     found = np.concatenate([old, new])
     sketches = Sketch(found["genes"], found["counts"].astype(np.int32), rank)

@@ -214,7 +214,7 @@ def make_plan(origins: Sequence[Origin], settings: BuildSettings, *, base: Corpu
             test=settings.test,
             seed=settings.seed,
             by=settings.split_by,
-            known=_read_groups(base) if base is not None else None,
+            known={group: split for _, group, split, _ in base.groups()} if base is not None else None,
         )
     layout = Layout(
         settings=settings,
@@ -347,14 +347,6 @@ def _mitochondrial(source: CellSource) -> NDArray[np.bool_]:
     if not found.any():
         logger.warning("%s: has no mitochondrial genes, so none of its cells is left out by --max-mito", source.file)
     return found
-
-
-def _read_groups(base: Corpus) -> dict[str, tuple[str, int]]:
-    """Return group -> its split and number of cells, of a corpus on disk."""
-    known: dict[str, tuple[str, int]] = {}
-    for _, group, split, n in base.groups():
-        known[group] = (split, known.get(group, (split, 0))[1] + n)
-    return known
 
 
 def _settle_sources(

@@ -257,7 +257,7 @@ def settle(plan: Plan, tally: Tally) -> None:
                 name,
                 100 * wrong / total,
             )
-        left_out = {"without counts": int(tally.n_empty[code]), "that an earlier source has": int(tally.n_copies[code])}
+        left_out = {"without counts": int(tally.n_empty[code]), "that another source has": int(tally.n_copies[code])}
         left_out |= {f"({reason})": int(tally.n_low_quality[code, i]) for i, reason in enumerate(REASONS)}
         for why, n in left_out.items():
             if n:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -46,7 +47,7 @@ class BuildSettings:
     max_mito: float = 1.0
     """Leave out cells with a larger share of mitochondrial counts."""
     duplicates: Duplicates = "drop"
-    """What to do with a cell that is in several sources: keep the first, or keep all."""
+    """What to do with copies of a cell: keep the one whose source measured most genes (the first of these), or all."""
     split_by: str = "donor"
     """Column whose values stay together in one split, or ``cell``."""
     val: float = 0.1
@@ -91,7 +92,7 @@ class BuildSettings:
         if self.measured is not None and not self.measured.startswith("uns:"):
             message = f"measured={self.measured!r} is not possible; did you mean 'uns:{self.measured}'?"
             raise SettingsError(message)
-        for column in self.kept:
+        for column in {**dict.fromkeys(self.kept), **self.stands_for}:
             if column in RESERVED:
                 message = f"obs column {column!r} cannot be kept: the corpus writes a column of that name itself"
                 raise SettingsError(message)
@@ -104,7 +105,7 @@ class BuildSettings:
         """Whether cells of one donor may be in different splits."""
         return self.split_by == "cell"
 
-    @property
+    @cached_property
     def stands_for(self) -> dict[str, tuple[str, ...]]:
         """Per name given to columns of other names, those columns, the preferred first."""
         renamed: dict[str, tuple[str, ...]] = {}

@@ -25,7 +25,7 @@ def split_groups(
     test: float,
     seed: int,
     by: str = "donor",
-    known: Mapping[str, tuple[str, int]] | None = None,
+    known: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Assign groups to splits: each split gets its share of the cells of each source, as far as whole groups allow.
 
@@ -45,8 +45,8 @@ def split_groups(
     by
         Name of the column, for messages.
     known
-        When cells are added to a corpus: group -> its split and number of cells there. These stay where they are, and
-        the new groups make up for what the splits lack.
+        When cells are added to a corpus: group -> its split there. These stay where they are; the new groups are shared
+        out among themselves, where there are enough of them, and else go to training.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def split_groups(
         )
         raise DataError(message)
 
-    splits, order, missing = _share_out(cells, size, wanted, np.random.default_rng([seed, 0x5B117]), {})
+    splits, order, missing = _share_out(cells, size, wanted, np.random.default_rng([seed, 0x5B117]))
     for split in held_out:
         _fill_up(split, missing[split], order, splits, size)
     for split in held_out:
@@ -86,26 +86,17 @@ def split_groups(
 
 
 def _split_more(
-    cells: Mapping[tuple[str, str], int],
-    wanted: Mapping[str, float],
-    seed: int,
-    known: Mapping[str, tuple[str, int]],
+    cells: Mapping[tuple[str, str], int], wanted: Mapping[str, float], seed: int, known: Mapping[str, str]
 ) -> dict[str, str]:
-    """Keep the groups that have a split, and let new ones make up for what the splits lack."""
+    """Leave the groups that have a split in it, and share out the others by themselves."""
     new = {key: n for key, n in cells.items() if key[1] not in known}
     size: dict[str, int] = defaultdict(int)
     for (_, group), n in sorted(new.items()):
         size[group] += n
-    total = sum(n for _, n in known.values())
-    lacking = {
-        split: share * total - sum(n for s, n in known.values() if s == split) for split, share in wanted.items()
-    }
-    rng = np.random.default_rng([seed, 0x5B117, len(known)])
-    splits, order, missing = _share_out(new, size, wanted, rng, lacking)
-    for split, share in wanted.items():
-        if share > 0:
-            _fill_up(split, missing[split], order, splits, size)
-    return {group: known[group][0] if group in known else splits[group] for _, group in sorted(cells)}
+    splits, order, missing = _share_out(new, size, wanted, np.random.default_rng([seed, 0x5B117, len(known)]))
+    for split in missing:
+        _fill_up(split, missing[split], order, splits, size)
+    return {group: known.get(group) or splits[group] for _, group in sorted(cells)}
 
 
 def _share_out(
@@ -113,7 +104,6 @@ def _share_out(
     size: Mapping[str, int],
     wanted: Mapping[str, float],
     rng: np.random.Generator,
-    lacking: Mapping[str, float],
 ) -> tuple[dict[str, str], list[list[str]], dict[str, float]]:
     """Go through the sources, each giving its share; return the splits, the sources' groups, and what is missing."""
     held_out = [split for split, share in wanted.items() if share > 0]
@@ -121,7 +111,7 @@ def _share_out(
     # Sources that can give some of their groups come first; whole sources make up for what is then missing.
     order = [several[i] for i in rng.permutation(len(several))] + [single]
     splits = dict.fromkeys(size, "train")
-    missing = {split: lacking.get(split, 0.0) for split in held_out}
+    missing = dict.fromkeys(held_out, 0.0)
     for groups in order:
         shuffled = [groups[i] for i in rng.permutation(len(groups))]
         share = {split: wanted[split] * sum(size[g] for g in shuffled) for split in held_out}

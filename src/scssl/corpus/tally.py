@@ -36,7 +36,7 @@ class Tally:
     n_low_quality: NDArray[np.int64]
     """(n_sources, n_reasons) cells left out, by `REASONS`."""
     n_copies: NDArray[np.int64]
-    """(n_sources,) cells left out because an earlier source has them."""
+    """(n_sources,) cells left out as copies of others."""
     counts_not_measured: NDArray[np.int64]
     """(n_sources,) counts dropped because they were on genes that the source did not measure."""
     present: NDArray[np.int64]

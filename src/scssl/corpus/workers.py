@@ -87,7 +87,7 @@ def _run_on(client: Any, function: Callable[[Any, Any], Any], shared: Any, jobs:
     held = client.scatter(shared, broadcast=True, hash=False)
     # Not all at once: jobs carry what is known of a file, and there may be tens of thousands of them.
     window = 2 * max(1, sum(client.nthreads().values()))
-    running = distributed.as_completed(_submit(client, function, held, remaining, window))
+    running = distributed.as_completed(_submit(client, function, held, remaining, window), loop=client.loop)
     try:
         for future in running:
             try:

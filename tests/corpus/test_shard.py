@@ -90,7 +90,7 @@ def test_round_trip_through_files_and_through_anndata(compress, piece, n, n_gene
         assert (adata.X != X).nnz == 0
         assert adata.X.data.dtype == entry["data"]
         assert adata.obs_names.tolist() == memory.names.tolist()
-        assert adata.var_names[0] == "gene0"
+        assert adata.var_names.tolist() == adata.var["symbol"].tolist() == [f"gene{i}" for i in range(n_genes)]
         for column, expected in codes.items():
             names = [CATEGORIES[column][code] if code >= 0 else None for code in expected]
             assert [None if value != value else value for value in adata.obs[column]] == names

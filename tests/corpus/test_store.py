@@ -273,3 +273,59 @@ def test_manifest_of_a_compressed_corpus_written_by_hand(zstd_dir, tmp_path, cha
     manifests.write_manifest(copy, {k: v for k, v in content.items() if k not in ("format", "version", "sha256")})
     with pytest.raises(FormatError, match=words):
         Corpus.open(copy).shards[0].values[:]
+
+
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
+@pytest.mark.parametrize("compress", [None, "zstd"])
+def test_anndata_reads_what_was_built(atlas, tmp_path, compress):
+    """X, obs and var; with counts that need 32 bits in some shards, and with a split that got no cells."""
+    import anndata as ad
+    import scipy.sparse as sp
+
+    adata = atlas.copy()
+    adata.X = adata.X.astype(np.int64)
+    adata.X.data[0] = 70_000
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    options = {"genes": "union", "obs": ["cell_type"], "source": "study", "test": 0, "compress": compress}
+    corpus = Corpus.build(tmp_path / "a.h5ad", tmp_path / "c", **options)
+    assert corpus.n_cells("test") == 0
+    assert len(corpus.obs("test")) == 0
+    read = [ad.read_zarr(shard.values.path.parents[3]) for shard in corpus.shards]
+    assert {part.X.data.dtype.name for part in read} == {"uint16", "uint32"}
+    obs = corpus.obs()
+    for shard, part in zip(corpus.shards, read, strict=True):
+        expected = adata[part.obs_names, corpus.panel.ids].X.toarray()
+        np.testing.assert_array_equal(part.X.toarray(), expected)
+        rows = shard.rows(0, shard.n_cells)
+        X = sp.csr_matrix((rows.values, rows.indices.astype(np.int32), rows.indptr), shape=part.shape)
+        np.testing.assert_array_equal(X.toarray(), expected)
+        mine = obs.loc[part.obs_names]
+        assert part.obs.columns.tolist() == mine.columns.tolist()
+        for column in mine.columns:
+            assert part.obs[column].tolist() == mine[column].tolist()
+        assert part.var_names.tolist() == corpus.panel.ids.tolist()
+        assert part.var["symbol"].tolist() == corpus.panel.symbols.tolist()
+
+
+def test_real_cells_are_the_same_however_their_file_is_stored(real_data, tmp_path, monkeypatch):
+    """By row, by column or dense, plain or packed by gzip; large enough for matrices by column to go through files."""
+    import anndata as ad
+
+    from scssl.corpus import matrices
+
+    monkeypatch.setattr(matrices, "BLOCK_VALUES", 50_000)
+    adata = ad.read_h5ad(real_data / "cells" / "pbmc10k_protein_scvi200.h5ad")
+    assert adata.X.nnz > 5 * matrices.BLOCK_VALUES
+    layouts = {"csr": adata.X.tocsr(), "csc": adata.X.tocsc(), "dense": adata.X.toarray()}
+    prints = set()
+    for layout, X in layouts.items():
+        for packing in (None, "gzip"):
+            path = tmp_path / f"{layout}-{packing}" / "cells.h5ad"
+            path.parent.mkdir()
+            ad.AnnData(X, obs=adata.obs, var=adata.var).write_h5ad(path, compression=packing)
+            corpus = Corpus.build(path, path.parent / "c", split_by="cell", compress="zstd" if packing else None)
+            assert corpus.n_cells() == adata.n_obs
+            rows = [shard.rows(0, shard.n_cells) for shard in corpus.shards]
+            arrays = [array.tobytes() for row in rows for array in (row.values, row.indices, row.indptr)]
+            prints.add((corpus.fingerprint, *arrays))
+    assert len(prints) == 1

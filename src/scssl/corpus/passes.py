@@ -306,7 +306,7 @@ def write_piece(shared: Shared, job: ShardJob) -> None:
             panel=shared.panel,
             categories={SOURCE: layout.sources, **layout.categories},
             splits=SPLITS,
-            **({"compress": layout.settings.compress} if layout.settings.compress else {}),
+            compress=layout.settings.compress,
         )
         files = manifest.file_entries(corpus, [path for path in folder.rglob("*") if path.is_file()])
         content = {"entry": {"path": job.path, **entry}, "files": files}

@@ -35,6 +35,7 @@ CORPUS_COMMANDS = {
     "append": "Add the cells of more files to a corpus.",
     "info": "Say what a corpus holds.",
     "verify": "Recompute the checksums of a corpus.",
+    "audit": "Say which cells, donors and data sets of a file a corpus holds.",
 }
 
 

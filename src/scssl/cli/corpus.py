@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from scssl.cli._corpus_info import describe
 from scssl.cli.audit import audit
 from scssl.cli.common import Common, Outcome, Whole
 from scssl.errors import SettingsError
@@ -14,8 +15,6 @@ from scssl.errors import SettingsError
 Duplicates = Literal["drop", "keep"]
 Compress = Literal["zstd"]
 __all__ = ["append", "audit", "build", "info", "verify"]
-
-SHOWN_SOURCES = 50
 
 
 def build(
@@ -125,7 +124,7 @@ def build(
         workers=workers,
         dask=dask,
     )
-    outcome = _describe(corpus.info())
+    outcome = describe(corpus.info())
     hint = f"\nNext: [bold]scssl pretrain {_escape(str(out))} --out MODEL[/bold]"
     return Outcome(result=outcome.result, text=outcome.text + hint)
 
@@ -205,7 +204,7 @@ def append(
         "duplicates": duplicates,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    return _describe(Corpus.open(path).append(files, workers=workers, dask=dask, **changes).info())
+    return describe(Corpus.open(path).append(files, workers=workers, dask=dask, **changes).info())
 
 
 def info(path: Path, /, *, common: Common | None = None) -> Outcome:
@@ -221,7 +220,7 @@ def info(path: Path, /, *, common: Common | None = None) -> Outcome:
     del common
     from scssl.corpus import Corpus
 
-    return _describe(Corpus.open(path).info())
+    return describe(Corpus.open(path).info())
 
 
 def verify(path: Path, /, *, common: Common | None = None) -> Outcome:
@@ -244,33 +243,6 @@ def verify(path: Path, /, *, common: Common | None = None) -> Outcome:
     lines = [f"{_escape(str(path))}: [red]damaged[/red]. Copy it again from where it is whole, or build it again."]
     lines += [f"  {_escape(problem)}" for problem in problems]
     return Outcome(result=result, text="\n".join(lines), exit_code=2)
-
-
-def _describe(info: dict[str, Any]) -> Outcome:
-    cells, panel = info["splits"], info["panel"]
-    per_cell = info["nonzeros"] / max(1, info["cells"])
-    lines = [
-        f"[bold]{_escape(str(info['path']))}[/bold]",
-        f"  cells     {info['cells']:,}  ({', '.join(f'{name} {n:,}' for name, n in cells.items())})",
-        f"  genes     {panel['genes']:,}  (panel {_escape(panel['name'])}, species {panel['species'] or 'not set'})",
-        f"  counts    {info['nonzeros']:,} nonzeros, {per_cell:,.0f} per cell",
-        f"  disk      {info['bytes'] / 1e6:,.1f} MB in {info['shards']} shards",
-        "  columns   " + (", ".join(f"{_escape(c)} ({n} values)" for c, n in info["columns"].items()) or "none"),
-        "  sources",
-    ]
-    width = max(len(source["name"]) for source in info["sources"])
-    for source in info["sources"][:SHOWN_SOURCES]:
-        n = source["n_cells"]
-        share = f"{source['measured_share']:.0%}"
-        left_out = f", {source['n_empty']:,} empty cells left out" if source["n_empty"] else ""
-        lines.append(
-            f"    {_escape(source['name']):<{width}}  {sum(n.values()):>9,} cells "
-            f"({n['train']:,} / {n['val']:,} / {n['test']:,})  {source['n_genes']:>6,} genes measured, "
-            f"{share:>4} of a typical cell's counts{left_out}"
-        )
-    if len(info["sources"]) > SHOWN_SOURCES:
-        lines.append(f"    and {len(info['sources']) - SHOWN_SOURCES:,} more (all with --json)")
-    return Outcome(result=info, text="\n".join(lines))
 
 
 def _escape(text: str) -> str:

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from scssl.corpus.annotation import NOT_KNOWN
 from scssl.corpus.barcodes import has_barcode
 from scssl.corpus.manifest import SPLITS
 from scssl.corpus.shared import SharedCells, find_shared
 from scssl.corpus.sources import CellSource, open_source
 from scssl.corpus.store import Corpus
+from scssl.corpus.summary import count_values, is_known
 from scssl.errors import SettingsError
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-_NO_GROUP: Final = "(no "
-"""How the names begin that a build gives to cells without a donor."""
 _NAMED: Final = 3
 """Names that a sentence lists."""
 
@@ -159,11 +157,8 @@ def _donors(corpus: Corpus, source: CellSource, found: SharedCells, column: str,
     values = source.obs[file_column]
     known = values.notna().to_numpy()
     texts = np.where(known, values.astype(str).to_numpy(dtype=object), "")
-    n_file = {name: n for name, n in Counter(texts.tolist()).items() if _is_donor(name)}
-    in_corpus = np.zeros((len(SPLITS), len(names)), dtype=np.int64)
-    for shard in corpus.shards:
-        held = shard.read_codes(column, n_names=len(names))
-        in_corpus[SPLITS.index(shard.split)] += np.bincount(held[held >= 0], minlength=len(names))
+    n_file = {name: n for name, n in Counter(texts.tolist()).items() if is_known(name)}
+    in_corpus, _ = count_values(corpus, column)
     pairs = np.unique(np.stack([found.cell, found.group]), axis=1)
     identical = Counter((str(texts[cell]), names[group]) for cell, group in pairs.T.tolist() if group >= 0)
     shared = []
@@ -176,7 +171,7 @@ def _donors(corpus: Corpus, source: CellSource, found: SharedCells, column: str,
     renamed = [
         {"file": mine, "corpus": theirs, "n_identical": n}
         for (mine, theirs), n in identical.most_common()
-        if mine != theirs and _is_donor(mine) and _is_donor(theirs)
+        if mine != theirs and is_known(mine) and is_known(theirs)
     ]
     shared.sort(key=lambda entry: -int(str(entry["n_identical"])))
     return {
@@ -186,10 +181,6 @@ def _donors(corpus: Corpus, source: CellSource, found: SharedCells, column: str,
         "shared": shared,
         "renamed": renamed,
     }
-
-
-def _is_donor(name: str) -> bool:
-    return name.strip().lower() not in NOT_KNOWN and not name.startswith(_NO_GROUP)
 
 
 def _datasets(corpus: Corpus, source: CellSource) -> list[str]:

@@ -446,22 +446,10 @@ class Corpus:
         return size_factors.measured_share(self.gene_share(), self.measured)
 
     def info(self) -> dict[str, Any]:
-        """Sizes and settings, as plain values."""
-        cells = {split: self.n_cells(split) for split in SPLITS}
-        share = self.measured_share().tolist()
-        sources = [{**entry, "measured_share": part} for entry, part in zip(self.report["sources"], share, strict=True)]
-        return {
-            "path": None if self.path is None else str(self.path),
-            "panel": {"name": self.panel.name, "species": self.panel.species, "genes": len(self.panel)},
-            "cells": sum(cells.values()),
-            "splits": cells,
-            "nonzeros": sum(shard.n_nonzeros for shard in self.shards),
-            "shards": len(self.shards),
-            "bytes": self.n_bytes(),
-            "sources": sources,
-            "columns": {column: len(names) for column, names in self.categories.items()},
-            "settings": dict(self.settings),
-        }
+        """Sizes, donors, types, what was left out, and settings, as plain values; see `summary.summarise`."""
+        from scssl.corpus.summary import summarise
+
+        return summarise(self)
 
     def n_bytes(self) -> int:
         """Size on disk, or of the counts when in memory."""

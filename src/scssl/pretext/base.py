@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scssl.corpus.batch import CellBatch
+    from scssl.genes.programmes import Programmes
     from scssl.nn import Architecture, Encoder
 
 
@@ -55,16 +56,27 @@ class PretextTask(nn.Module, ABC):
         Sources in the corpus.
     settings
         Instance of the record's settings class.
+    programmes
+        Gene programmes over the panel, for tasks that need them.
     """
 
     record: ClassVar[PretextRecord]
 
-    def __init__(self, encoder: Encoder, *, architecture: Architecture, n_sources: int, settings: Any) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        architecture: Architecture,
+        n_sources: int,
+        settings: Any,
+        programmes: Programmes | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.architecture = architecture
         self.n_sources = n_sources
         self.settings = settings
+        self.programmes = programmes
 
     def start_from(self, *, gene_mean: Tensor, gene_variance: Tensor, gene_share: Tensor) -> None:
         """Take up what the corpus says of the genes, before training.
@@ -83,6 +95,15 @@ class PretextTask(nn.Module, ABC):
         if float(gene_variance.sum()) > 0:
             states.variance_share.copy_(gene_variance / gene_variance.sum())
         self.encoder.gene_share.copy_(gene_share)
+
+    def after_step(self, *, progress: float) -> None:
+        """Do what follows an optimiser step, such as moving an averaged copy of the encoder; nothing by default.
+
+        Parameters
+        ----------
+        progress
+            Share of all steps of the run that are done, above 0 and up to 1.
+        """
 
     @abstractmethod
     def losses(self, batch: CellBatch, *, draw: Draw) -> dict[str, Tensor]:

@@ -9,60 +9,20 @@ import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scssl.corpus import Corpus, CorpusLoader
+from scssl.corpus.balance import equal_draws
 from scssl.errors import FormatError, SettingsError
-from scssl.genes import GenePanel
 
 LABELS = ("cell_type", "donor")
 
 
 @pytest.fixture(scope="module")
-def corpus():
-    """A corpus in memory of several small shards per split, each cell's content telling its number."""
-    return many_shards([13, 1, 40, 7, 22])
-
-
-def many_shards(sizes):
-    from scssl.corpus.shard import Shard
-
-    n_genes, shards, first = 50, [], 0
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for n in sizes:
-            X = sp.random(n, n_genes, density=0.2, random_state=rng, format="csr")
-            X.data = np.arange(1, X.nnz + 1)
-            X = sp.csr_matrix(np.maximum(X.toarray(), np.eye(1, n_genes)))  # no empty cell
-            shards.append(
-                Shard(
-                    split=split,
-                    first_cell=first,
-                    values=X.data.astype(np.uint16),
-                    indices=X.indices.astype(np.uint16),
-                    indptr=X.indptr.astype(np.int64),
-                    n_counts=np.asarray(X.sum(axis=1)).ravel().astype(np.int64),
-                    codes={
-                        "source": rng.integers(0, 2, n).astype(np.int32),
-                        "cell_type": rng.integers(-1, 3, n).astype(np.int32),
-                        "donor": rng.integers(0, 3, n).astype(np.int32),
-                    },
-                    names=np.array([f"{first + i}" for i in range(n)], dtype=object),
-                )
-            )
-            first += n
-    ids = np.array([f"g{i}" for i in range(n_genes)], dtype=object)
-    return Corpus(
-        panel=GenePanel(ids=ids, symbols=ids),
-        sources=["a", "b"],
-        categories={"cell_type": ["x", "y", "z"], "donor": ["p", "q", "r"]},
-        measured=np.ones((2, n_genes), dtype=bool),
-        gene_counts=np.ones((2, n_genes), dtype=np.int64),
-        shards=shards,
-        settings={},
-        report={"sources": []},
-    )
+def corpus(small_corpus):
+    return small_corpus
 
 
 def cells(loader):
@@ -87,12 +47,15 @@ def matrix(batches):
     seed=st.integers(0, 3),
     epoch=st.integers(0, 3),
     drop_last=st.booleans(),
+    workers=st.integers(1, 3),
 )
-def test_every_cell_exactly_once(corpus, block, pool, batch, seed, epoch, drop_last):
+def test_every_cell_exactly_once(corpus, block, pool, batch, seed, epoch, drop_last, workers):
     n = corpus.n_cells("train")
     if drop_last and batch > n:
         return
-    loader = CorpusLoader(corpus, batch_size=batch, block_size=block, pool_blocks=pool, seed=seed, drop_last=drop_last)
+    loader = CorpusLoader(
+        corpus, batch_size=batch, block_size=block, pool_blocks=pool, seed=seed, drop_last=drop_last, workers=workers
+    )
     loader.set_epoch(epoch)
     batches = cells(loader)
     seen = sorted(chain.from_iterable(batches))
@@ -104,33 +67,85 @@ def test_every_cell_exactly_once(corpus, block, pool, batch, seed, epoch, drop_l
         assert seen == list(range(n))
 
 
-@settings(max_examples=40, deadline=None)
-@given(world=st.integers(1, 7), batch=st.integers(1, 40), block=st.integers(1, 30), shuffle=st.booleans())
-def test_ranks_share_the_cells(corpus, world, batch, block, shuffle):
-    n = corpus.n_cells("train")
-    loaders = [
-        CorpusLoader(corpus, batch_size=batch, block_size=block, shuffle=shuffle, rank=rank, world_size=world)
+SHARED = {
+    "world": st.integers(1, 7),
+    "batch": st.integers(1, 40),
+    "block": st.integers(1, 30),
+    "pool": st.integers(1, 5),
+    "workers": st.integers(1, 3),
+    "where": st.sampled_from([None, 'cell_type != "x"', 'donor == "p"']),
+}
+
+
+def ranks(corpus, world, batch, block, pool, **options):
+    return [
+        CorpusLoader(
+            corpus, batch_size=batch, block_size=block, pool_blocks=pool, rank=rank, world_size=world, **options
+        )
         for rank in range(world)
     ]
-    seen = [c for loader in loaders for c in chain.from_iterable(cells(loader))]
-    assert len(seen) == len(set(seen))
-    if shuffle:
-        assert len(seen) == n - n % world
-        assert len({len(loader) for loader in loaders}) == 1
-    else:
-        assert sorted(seen) == list(range(n))
 
 
-def test_left_out_cells_change_with_the_epoch(corpus):
+def selected(corpus, where):
+    obs = corpus.obs("train")
+    holds = {
+        None: obs["source"].notna(),
+        'cell_type != "x"': ~(obs["cell_type"] == "x"),
+        'donor == "p"': obs["donor"] == "p",
+    }
+    return np.flatnonzero(holds[where]).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(**SHARED)
+def test_in_stored_order_ranks_share_out_every_cell(corpus, world, batch, block, pool, workers, where):
+    loaders = ranks(corpus, world, batch, block, pool, workers=workers, where=where, shuffle=False)
+    seen = list(chain.from_iterable(chain.from_iterable(cells(loader) for loader in loaders)))
+    assert seen == selected(corpus, where)
+
+
+@settings(max_examples=60, deadline=None)
+@given(**SHARED, drop_last=st.booleans(), epoch=st.integers(0, 3))
+def test_in_training_ranks_never_overlap(corpus, world, batch, block, pool, workers, where, drop_last, epoch):
+    chosen = selected(corpus, where)
+    each = len(chosen) // world
+    if each < (batch if drop_last else 1):
+        return
+    loaders = ranks(corpus, world, batch, block, pool, workers=workers, where=where, drop_last=drop_last)
+    for loader in loaders:
+        loader.set_epoch(epoch)
+    seen = [cells(loader) for loader in loaders]
+    assert {len(batches) for batches in seen} == {each // batch if drop_last else -(-each // batch)}
+    assert all(len(part) == batch for batches in seen for part in batches[: each // batch])
+    together = list(chain.from_iterable(chain.from_iterable(seen)))
+    assert len(together) == len(set(together)) == world * (each - each % batch if drop_last else each)
+    assert set(together) <= set(chosen)
+
+
+@pytest.mark.parametrize("options", [{"world": 7}, {"world": 1, "drop_last": True}, {"world": 3, "drop_last": True}])
+def test_left_out_cells_change_with_the_epoch(corpus, options):
     left_out = set()
     for epoch in range(20):
         seen = set()
-        for rank in range(7):
-            loader = CorpusLoader(corpus, batch_size=10, rank=rank, world_size=7)
+        for loader in ranks(corpus, batch=10, block=8, pool=2, **options):
             loader.set_epoch(epoch)
             seen |= set(chain.from_iterable(cells(loader)))
+        assert len(seen) < corpus.n_cells("train")
         left_out |= set(range(corpus.n_cells("train"))) - seen
     assert len(left_out) > 10
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.integers(1, 40),
+    balance=st.sampled_from([None, "cell_type", "source"]),
+    where=st.sampled_from([None, 'donor == "p"']),
+    shuffle=st.booleans(),
+)
+def test_threads_do_not_change_the_order(corpus, batch, balance, where, shuffle):
+    options = {"batch_size": batch, "where": where, "balance": balance if shuffle else None, "shuffle": shuffle}
+    orders = [cells(CorpusLoader(corpus, **options, block_size=8, pool_blocks=2, workers=w)) for w in (1, 2, 5)]
+    assert orders[0] == orders[1] == orders[2]
 
 
 def test_order_depends_on_seed_and_epoch_only(corpus):
@@ -198,12 +213,99 @@ def test_from_disk_equals_anndata(corpus_dir):
     assert types.tolist() == stored.obs["cell_type"].to_numpy()[order].tolist()
 
 
-def test_batches_are_mixed():
+def test_batches_are_mixed(many_shards):
     """Cells of one block are spread over the batches of a pool, not kept together."""
     big = many_shards([2048])
     batch = next(iter(CorpusLoader(big, batch_size=64, block_size=64, pool_blocks=16)))
     blocks = np.unique(batch.cell.numpy() // 64)
     assert len(blocks) > 12
+
+
+@pytest.fixture(scope="module")
+def skewed(many_shards):
+    """1,500 cells: 80 % x, 15 % y, 2 % z, 3 % without a type."""
+    return many_shards([700, 300, 500], types=(0.8, 0.15, 0.02))
+
+
+@pytest.mark.parametrize("balance", ["cell_type", "source", "donor"])
+@pytest.mark.parametrize("max_repeats", [1, 4, 10])
+def test_classes_are_drawn_equally(skewed, balance, max_repeats):
+    loader = CorpusLoader(
+        skewed, balance=balance, max_repeats=max_repeats, batch_size=100, block_size=16, pool_blocks=8, labels=LABELS
+    )
+    codes = skewed.obs("train")[balance].cat.codes.to_numpy()
+    sizes = np.bincount(codes[codes >= 0])
+    drawn = []
+    for _ in range(3):
+        order = list(chain.from_iterable(cells(loader)))
+        drawn.append(np.bincount(order, minlength=codes.size))
+        assert len(order) == sizes.sum() == loader.n_cells
+        counts = np.bincount(codes[order])
+        assert sorted(counts) == sorted(equal_draws(sizes, max_repeats=max_repeats, rng=np.random.default_rng(0)))
+    drawn = np.array(drawn)
+    assert not drawn[:, codes < 0].any()
+    assert drawn.max() <= max_repeats
+    for code in range(len(sizes)):
+        assert np.ptp(drawn[:, codes == code], axis=1).max() <= 1
+    if max_repeats > 1:  # who is drawn once more is redrawn
+        assert np.any(drawn[0] != drawn[1])
+
+
+def test_every_batch_is_balanced_and_has_no_copies(skewed):
+    """Classes are interleaved evenly, and copies of a cell come passes apart."""
+    loader = CorpusLoader(skewed, balance="cell_type", batch_size=50, block_size=16, labels=["cell_type"])
+    shares = []
+    for batch in loader:
+        assert len(set(batch.cell.tolist())) == batch.n_cells
+        shares.append(np.bincount(batch.labels["cell_type"], minlength=3) / batch.n_cells)
+    first, second = np.array(shares[: len(shares) // 2]), np.array(shares[len(shares) // 2 :])
+    np.testing.assert_allclose(first.mean(axis=0), second.mean(axis=0), atol=0.03)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_balanced_ranks(skewed, world):
+    loaders = ranks(skewed, world, 64, 16, 4, balance="cell_type", labels=["cell_type"])
+    assert len({len(loader) for loader in loaders}) == 1
+    shares = []
+    for loader in loaders:
+        codes = np.concatenate([batch.labels["cell_type"] for batch in loader])
+        shares.append(np.bincount(codes, minlength=3) / codes.size)
+    np.testing.assert_allclose(shares, [shares[0]] * world, atol=0.01)
+
+
+def test_sparse_selections_from_disk(corpus_dir):
+    corpus = Corpus.open(corpus_dir)
+    obs = corpus.obs("train")
+    threshold = int(np.sort(obs["n_counts"])[-20])
+    loader = corpus.loader(where=f"n_counts >= {threshold}", batch_size=8, shuffle=False)
+    batches = list(loader)
+    expected = np.flatnonzero(obs["n_counts"] >= threshold)
+    np.testing.assert_array_equal(np.concatenate([b.cell for b in batches]), expected)
+    np.testing.assert_array_equal(np.asarray(matrix(batches).sum(axis=1)).ravel(), obs["n_counts"].iloc[expected])
+
+
+def test_memory_of_batches_that_are_held_is_theirs(corpus):
+    held = list(corpus.loader(batch_size=5))
+    again = corpus.loader(batch_size=5)
+    for batch, same in zip(held, again, strict=True):
+        assert batch.values.equal(same.values)
+        assert batch.indices.equal(same.indices)
+
+
+def test_pinned_memory(corpus, monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self.data_ptr()) or self.clone())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    plain = list(corpus.loader(batch_size=20, pin_memory=True, labels=LABELS))
+    assert not pinned  # and no error
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    loader = corpus.loader(batch_size=20, pin_memory=True, labels=LABELS)
+    batches = list(loader)
+    for batch, expected in zip(batches, plain, strict=True):
+        tensors = [batch.values, batch.indices, batch.indptr, batch.size_factor, batch.cell, batch.labels["donor"]]
+        assert not {t.data_ptr() for t in tensors} & set(pinned)  # what is given out are the copies
+        assert batch.values.equal(expected.values)
+        assert batch.labels["donor"].equal(expected.labels["donor"])
 
 
 @pytest.mark.parametrize(
@@ -216,6 +318,12 @@ def test_batches_are_mixed():
         ({"batch_size": 1000, "drop_last": True}, "gives no batch"),
         ({"rank": 2, "world_size": 2}, "rank=2"),
         ({"pool_blocks": 0}, "pool_blocks=0"),
+        ({"workers": 0}, "workers=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"where": 'donor == "nobody"'}, "none of its 83 cells"),
+        ({"balance": "tissue"}, "balance='tissue'"),
+        ({"balance": "donor", "max_repeats": 0}, "max_repeats=0"),
+        ({"balance": "donor", "shuffle": False}, "needs shuffle=True"),
     ],
 )
 def test_impossible_settings(corpus, options, message):

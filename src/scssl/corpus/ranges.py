@@ -90,6 +90,8 @@ def runs(starts: NDArray[np.int64], stops: NDArray[np.int64], *, gap: int) -> ND
     -------
     (n_runs + 1,) int64, which range each run starts with; the last is `n`.
     """
+    if not starts.size:
+        return np.zeros(1, dtype=np.int64)
     return np.concatenate([[0], np.flatnonzero(starts[1:] - stops[:-1] > gap) + 1, [starts.size]])
 
 

@@ -30,7 +30,7 @@ class Arrays:
     def take(self, size: int) -> NDArray[np.int32]:
         """(size,) array with any content."""
         try:
-            memory = self._free.popleft()
+            memory = self._free.pop()
         except IndexError:
             memory = np.empty(0, dtype=np.int32)
         if memory.size < size:

@@ -9,9 +9,10 @@ a checksum. Any zarr opens it; zarrs does it on all cores, without holding up Py
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -37,7 +38,7 @@ _DELTA: Final = "numcodecs.delta"
 class ZarrVector:
     """A one-dimensional array that stays packed in its file; slicing reads and unpacks what the asked range needs.
 
-    Several threads may slice at the same time. Between processes it travels as its path.
+    Several threads may slice at the same time, and what travels between processes is the path.
     """
 
     path: Path
@@ -54,7 +55,7 @@ class ZarrVector:
         if stop <= start:
             return np.empty(0, dtype=self.dtype)
         with Reading(str(self.path)):
-            packed, piece, differences = self._opened
+            packed, piece, differences = _open(self, os.getpid())
             # zarr takes a file that is gone or empty for one that is all zero.
             if not self.path.stat().st_size:
                 message = f"{self.path}: is empty: damaged or truncated; copy the corpus again, or build it again"
@@ -66,36 +67,41 @@ class ZarrVector:
                 values = np.cumsum(values.reshape(-1, piece), axis=1, dtype=self.dtype).reshape(-1)
             return values[start - first : stop - first]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ZarrVector, (self.path, self.dtype, self.length)
 
-    @cached_property
-    def _opened(self) -> tuple[zarr.Array, int, bool]:
-        """The packed array with its padding, elements per piece, and whether it holds differences."""
-        import zarr
-        from zarr.core.metadata import ArrayV3Metadata
-        from zarr.storage import LocalStore, StorePath
+@lru_cache(maxsize=4096)
+def _open(vector: ZarrVector, process: int) -> tuple[zarr.Array, int, bool]:
+    """Return the packed array with its padding, elements per piece, and whether it holds differences."""
+    import zarr
+    from zarr.core.metadata import ArrayV3Metadata
+    from zarr.storage import LocalStore, StorePath
 
-        folder = self.path.parent.parent
-        content = json.loads((folder / "zarr.json").read_bytes())
-        (sharding,) = content["codecs"]
-        (padded,) = content["chunk_grid"]["configuration"]["chunk_shape"]
-        (piece,) = sharding["configuration"]["chunk_shape"]
-        if content["shape"] != [self.length] or content["data_type"] != self.dtype.name or padded % piece:
-            message = f"{folder / 'zarr.json'}: does not describe {self.length:,} {self.dtype.name}; it was altered"
-            raise FormatError(message)
-        # zarrs knows no delta filter: it unpacks whole pieces of differences, and they are summed here.
-        codecs = sharding["configuration"]["codecs"]
-        kept = [codec for codec in codecs if codec["name"] != _DELTA]
-        sharding["configuration"]["codecs"] = kept
-        metadata = ArrayV3Metadata.from_dict({**content, "shape": [padded], "codecs": [sharding]})
-        store = LocalStore(folder, read_only=True)
-        array = zarr.AsyncArray(metadata=metadata, store_path=StorePath(store))
-        pipeline = zarrs_pipeline()
-        if pipeline is not None:
-            # Of this array alone: the codec pipeline in zarr's configuration is the user's.
-            object.__setattr__(array, "codec_pipeline", pipeline.from_array_metadata_and_store(metadata, store))
-        return zarr.Array(array), piece, len(kept) < len(codecs)
+    folder = vector.path.parent.parent
+    content = json.loads((folder / "zarr.json").read_bytes())
+    (sharding,) = content["codecs"]
+    (padded,) = content["chunk_grid"]["configuration"]["chunk_shape"]
+    (piece,) = sharding["configuration"]["chunk_shape"]
+    if content["shape"] != [vector.length] or content["data_type"] != vector.dtype.name or padded % piece:
+        message = f"{folder / 'zarr.json'}: does not describe {vector.length:,} {vector.dtype.name}; it was altered"
+        raise FormatError(message)
+    # zarrs knows no delta filter: it unpacks whole pieces of differences, which are summed after it.
+    codecs = sharding["configuration"]["codecs"]
+    kept = [codec for codec in codecs if codec["name"] != _DELTA]
+    sharding["configuration"]["codecs"] = kept
+    metadata = ArrayV3Metadata.from_dict({**content, "shape": [padded], "codecs": [sharding]})
+    store = LocalStore(folder, read_only=True)
+    array = zarr.AsyncArray(metadata=metadata, store_path=StorePath(store))
+    pipeline = zarrs_pipeline()
+    # The threads of zarrs do not live on in a fork of the process that started them: it would wait for ever.
+    if pipeline is not None and process == _process_of_zarrs():
+        # Of this array alone: the codec pipeline in zarr's configuration is the user's.
+        object.__setattr__(array, "codec_pipeline", pipeline.from_array_metadata_and_store(metadata, store))
+    return zarr.Array(array), piece, len(kept) < len(codecs)
+
+
+@cache
+def _process_of_zarrs() -> int:
+    """Return the process that used zarrs first; a fork inherits the answer."""
+    return os.getpid()
 
 
 @cache

@@ -68,8 +68,10 @@ def _types(info: dict[str, Any]) -> str:
 
 
 def _unknown(column: dict[str, Any], info: dict[str, Any]) -> str:
+    from scssl.corpus.inspect import percent
+
     n = column["n_unknown"]
-    return f"; not known of {n:,} cells ({n / max(1, info['cells']):.0%})" if n else ""
+    return f"; not known of {n:,} cells ({percent(n / info['cells'])})" if n else ""
 
 
 def _settings(settings: dict[str, Any]) -> str:

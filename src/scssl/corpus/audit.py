@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scssl.corpus.barcodes import has_barcode
+from scssl.corpus.inspect import percent
 from scssl.corpus.manifest import SPLITS
 from scssl.corpus.shared import SharedCells, find_shared
 from scssl.corpus.sources import CellSource, open_source
@@ -202,7 +203,7 @@ def _verdict(report: dict[str, Any]) -> str:
         whence = one if len(sources) == 1 else f"from {len(sources)} sources ({_few(sources)})"
         used = {split: k for split, k in report["splits"].items() if k}
         where = f"{next(iter(used))} split" if len(used) == 1 else ", ".join(f"{k:,} in {s}" for s, k in used.items())
-        share = f"{n:,} of {_number(total, 'cell')} of {file} ({_percent(n / total)})"
+        share = f"{n:,} of {_number(total, 'cell')} of {file} ({percent(n / total)})"
         parts.append(f"{share} {'is' if n == 1 else 'are'} in the corpus, {whence}, {where}. {_meaning(used)}")
     else:
         parts.append(f"No cell of {file} was found in the corpus ({_number(total, 'cell')} compared).")
@@ -270,10 +271,6 @@ def _where(column: str, values: list[str]) -> str:
     name = column if column.isidentifier() else f"obs[{json.dumps(column, ensure_ascii=False)}]"
     condition = f"{name} not in {json.dumps(values, ensure_ascii=False)}"
     return f"--where {shlex.quote(condition)}"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if 0.01 <= share <= 0.99 or share == 1 else f"{share:.1%}"
 
 
 def _number(n: int, thing: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from scssl.corpus.matrices import BLOCK_VALUES, CellMatrix, canonical, usable_dtype
+from scssl.corpus.matrices import BLOCK_VALUES, CellMatrix, usable_dtype
 from scssl.errors import DataError, FormatError, import_extra
 from scssl.log import logger
 
@@ -315,35 +315,58 @@ class SomaMatrix(CellMatrix):
     def _read_sparse(self, ids: NDArray[np.int64]) -> sp.csr_matrix:
         first, last = int(ids[0]), int(ids[-1])
         coords = slice(first, last) if last - first < WIDEST * len(ids) else ids
-        rows: list[np.ndarray] = [np.empty(0, np.int32)]
-        columns, values = rows.copy(), []
+        parts = []
         with reading(self._experiment.name, self._experiment.uri):
             for table in self._array.read((coords,)).tables():
-                joinid = table["soma_dim_0"].to_numpy()
-                row = np.searchsorted(ids, joinid)
-                column = self._positions(table["soma_dim_1"].to_numpy())
-                value = table["soma_data"].to_numpy()
-                mine = ids[row] == joinid
-                if not mine.all():
+                row = _positions(table["soma_dim_0"].to_numpy(), ids)
+                column = _positions(table["soma_dim_1"].to_numpy(), self._features)
+                value = usable_dtype(table["soma_data"].to_numpy())
+                if len(column) and column.min() < 0:
+                    what = "it has values for features that are not in var"
+                    raise self._damaged(what)
+                if len(row) and row.min() < 0:  # a cell between those asked for
+                    mine = row >= 0
                     row, column, value = row[mine], column[mine], value[mine]
-                rows.append(row.astype(np.int32))
-                columns.append(column.astype(np.int32))
-                values.append(usable_dtype(value))
-        data = np.concatenate(values) if values else np.empty(0, np.float32)
-        triplets = (data, (np.concatenate(rows), np.concatenate(columns)))
-        # No cell and feature come twice, so nothing is summed here.
-        return canonical(sp.coo_matrix(triplets, shape=(len(ids), self.shape[1])).tocsr())
-
-    def _positions(self, joinids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Columns of the matrix that features have."""
-        features = self._features
-        position = np.minimum(np.searchsorted(features, joinids), len(features) - 1)
-        if len(joinids) and not np.array_equal(features[position], joinids):
-            what = "it has values for features that are not in var"
-            raise self._damaged(what)
-        return position
+                # No cell and feature come twice, so nothing is summed here.
+                parts.append(sp.coo_matrix((value, (row, column)), shape=(len(ids), self.shape[1])).tocsr())
+        return _side_by_side(parts, shape=(len(ids), self.shape[1]))
 
     def _read_dense(self, ids: NDArray[np.int64]) -> sp.csr_matrix:
         with reading(self._experiment.name, self._experiment.uri):
             block = self._array.read((slice(int(ids[0]), int(ids[-1])),)).to_numpy()
         return sp.csr_matrix(usable_dtype(block[ids - ids[0]][:, self._features]))
+
+
+def _positions(joinids: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Where in a sorted list each joinid is, -1 where it is not."""
+    first, last = int(among[0]), int(among[-1])
+    if last - first > WIDEST * len(among):
+        found = np.minimum(np.searchsorted(among, joinids), len(among) - 1).astype(np.int32)
+        found[among[found] != joinids] = -1
+        return found
+    # A table is several times as fast as a search.
+    table = np.full(last - first + 2, -1, dtype=np.int32)
+    table[among - first] = np.arange(len(among), dtype=np.int32)
+    inside = (joinids >= first) & (joinids <= last)
+    return table[np.where(inside, joinids - first, -1)]
+
+
+def _side_by_side(parts: list[sp.csr_matrix], *, shape: tuple[int, int]) -> sp.csr_matrix:
+    """Merge matrices that have no entry in common; unlike scipy's addition, in little more than the room of both."""
+    if len(parts) == 1:
+        whole = parts[0]
+    else:
+        indptr = np.sum([part.indptr.astype(np.int64) for part in parts], axis=0, initial=0)
+        indptr = np.broadcast_to(indptr, shape[0] + 1).astype(np.int32 if indptr.max() < 2**31 else np.int64)
+        dtype = parts[0].dtype if parts else np.dtype(np.float32)
+        data, indices = np.empty(indptr[-1], dtype), np.empty(indptr[-1], np.int32)
+        start = indptr[:-1].copy()
+        for part in parts:
+            n = np.diff(part.indptr)
+            place = np.repeat(start - part.indptr[:-1], n) + np.arange(part.nnz)
+            data[place], indices[place] = part.data, part.indices
+            start += n
+        whole = sp.csr_matrix((data, indices, indptr), shape=shape)
+    whole.sort_indices()
+    whole.has_canonical_format = True
+    return whole

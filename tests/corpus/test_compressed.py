@@ -96,9 +96,9 @@ def test_read_through_zarrs_and_the_users_configuration_left_alone(tmp_path, pip
     before = copy.deepcopy(zarr.config.config)
     assert vector[10:20].tolist() == list(range(10, 20))
     assert zarr.config.config == before
-    used = _open(vector, os.getpid())[0].async_array.codec_pipeline
+    used = _open(vector, os.getpid())[0]._async_array.codec_pipeline
     assert isinstance(used, ZarrsCodecPipeline) == (pipeline == "zarrs")
-    assert not isinstance(zarr.open_array(tmp_path / "x").async_array.codec_pipeline, ZarrsCodecPipeline)
+    assert not isinstance(zarr.open_array(tmp_path / "x")._async_array.codec_pipeline, ZarrsCodecPipeline)
 
 
 def test_without_zarrs_it_is_said_once(tmp_path, without_zarrs, caplog):

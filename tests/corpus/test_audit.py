@@ -59,18 +59,19 @@ def found_by_hand(corpus, data):
 
 @pytest.mark.parametrize("genes", [slice(None), slice(0, 80), slice(60, 120)])
 def test_cells(corpus, cells, genes):
-    """A file with cells 250 to 399, renamed, on other genes: 50 of them are in the corpus."""
-    data = cells[250:, genes].copy()
+    """A file with cells 150 to 399, renamed, on other genes: 150 of them are in the corpus."""
+    data = cells[150:, genes].copy()
     data.obs_names = [f"lane7:x{i}_{name.split('-')[0]}-7" for i, name in enumerate(data.obs_names)]
     before = data.copy()
     report = audit(corpus, data)
     pairs = found_by_hand(corpus, data)
-    assert {cell for cell, _, _ in pairs} == set(range(50))
-    assert report["n_cells"] == 150
-    assert report["n_shared"] == 50
-    assert report["share"] == pytest.approx(1 / 3)
+    assert {cell for cell, _, _ in pairs} == set(range(150))
+    assert report["n_cells"] == 250
+    assert report["n_shared"] == 150
+    assert report["share"] == pytest.approx(0.6)
     for split in ("train", "val", "test"):
         assert report["splits"][split] == len({cell for cell, _, s in pairs if s == split})
+    assert len(report["sources"]) == 2
     assert report["sources"] == sorted(
         (
             {
@@ -82,14 +83,25 @@ def test_cells(corpus, cells, genes):
         ),
         key=lambda entry: -entry["n_cells"],
     )
-    assert shared_cells(corpus, data).tolist() == [True] * 50 + [False] * 100
+    assert shared_cells(corpus, data).tolist() == [True] * 150 + [False] * 100
     # Cells that only share a barcode were looked at, and told apart.
-    assert report["n_same_name"] > 50
-    assert (report["n_barcodes"], report["n_comparable"], report["n_genes"]) == (150, 150, data.n_vars)
-    assert "50 of 150 cells of adata (33%) are in the corpus" in report["verdict"]
+    assert report["n_same_name"] > 150
+    assert (report["n_barcodes"], report["n_comparable"], report["n_genes"]) == (250, 250, data.n_vars)
+    assert "150 of 250 cells of adata (60%) are in the corpus, from 2 sources" in report["verdict"]
     json.dumps(report, allow_nan=False)
     assert np.array_equal(data.X.toarray(), before.X.toarray())
     assert data.obs_names.equals(before.obs_names)
+
+
+def test_cells_that_are_there_twice(cells):
+    """In the file as in the corpus, each cell of the file counts once."""
+    twice = anndata.concat({"a": cells[:40], "b": cells[20:60]}, index_unique="_")
+    corpus = Corpus.from_anndata(twice.copy(), genes="union", split_by="cell", duplicates="keep")
+    assert corpus.n_cells() == 80
+    report = audit(corpus, twice)
+    assert (report["n_cells"], report["n_shared"]) == (80, 80)
+    assert report["sources"][0]["n_cells"] == 80
+    assert 80 < sum(report["splits"].values()) <= 120
 
 
 def test_in_memory_as_on_disk(cells, corpus):
@@ -130,9 +142,10 @@ def test_a_few_altered_counts_do_not_hide_a_cell(corpus, cells):
 
 
 def test_donors(corpus, cells):
-    data = cells[250:].copy()
+    data = cells[150:].copy()
     data.obs["donor"] = data.obs["donor"].astype(str)
-    first, second = sorted(set(data.obs["donor"][:50]))[:2]
+    first, second, *others = sorted(set(data.obs["donor"][:150]))
+    assert len(others) > 1
     data.obs["donor"] = data.obs["donor"].replace({first: "patient X", second: "Unknown"})
     data.obs.loc[data.obs_names[-1], "donor"] = None
     report = audit(corpus, data)
@@ -144,10 +157,10 @@ def test_donors(corpus, cells):
     for entry in donors["shared"]:
         mine, theirs = data.obs["donor"] == entry["name"], there["donor"] == entry["name"]
         assert (entry["n_file"], entry["n_corpus"]) == (mine.sum(), theirs.sum())
-        assert entry["n_identical"] == mine[:50].sum()
+        assert entry["n_identical"] == mine[:150].sum()
         assert entry["splits"] == {s: (theirs & (there["split"] == s)).sum() for s in ("train", "val", "test")}
     assert {entry["name"] for entry in donors["shared"]} == names & set(there["donor"])
-    n = int((cells.obs["donor"][250:300] == first).sum())
+    n = int((cells.obs["donor"][150:300] == first).sum())
     assert donors["renamed"] == [{"file": "patient X", "corpus": first, "n_identical": n}]
 
     other = data[:, :].copy()

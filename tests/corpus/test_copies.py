@@ -20,7 +20,7 @@ from scssl.corpus.copies import Sketch, barcode_keys, find_copies, gene_order, m
         ["AAACATACAACCAC-1", "donor1_AAACATACAACCAC", "file:AAACATACAACCAC-1-0", "a:b:GATTACA_AAACATACAACCAC-1_ctrl"],
         ["AACGTGAT_AAACATCG-3", "AACGTGAT-AAACATCG", "s1.AACGTGAT.AAACATCG", "lib:AACGTGAT+AAACATCG"],
         ["cell_7", "file:cell_7", "a:b:cell_7"],
-        ["AAACATACAACCAC-TTTGCATGCCTCAC", "AAACATACAACCAC"],
+        ["AAACATACAACCAC-TTTGCATGCCTCAC", "AAACATACAACCAC", "ACGTACGTACGT_AAACATACAACCAC"],
         ["sci_RNA_A_001_TCTCTCATCC", "f:sci_RNA_A_001_TCTCTCATCC"],
     ],
 )

@@ -175,7 +175,7 @@ def matching_pairs(
     source
         (n,) code of the source.
     sketches
-        Of the n cells.
+        Of the n cells, of genes that their sources measured.
     measured
         (n_sources, n_genes) which genes each source measured.
 
@@ -234,7 +234,8 @@ def _compare(
     reach = np.minimum(ranks[0][:, -1:], ranks[1][:, -1:])
     entries = []
     for g, r, mine, other in zip(genes, ranks, (a, b), (b, a), strict=True):
-        used = (g >= 0) & (r <= reach) & measured[source[mine][:, None], g] & measured[source[other][:, None], g]
+        # Its own source measured every gene of a sketch.
+        used = (g >= 0) & (r <= reach) & measured[source[other][:, None], g]
         entries.append(np.where(used, _entry_hash(g, sketches.counts[mine, :n_entries]), np.uint64(0)))
     together = np.sort(np.concatenate(entries, axis=1), axis=1)
     total = np.count_nonzero(together, axis=1)

@@ -302,7 +302,7 @@ def pretrain(
     ScsslError
         For settings or data that cannot be used.
     KeyboardInterrupt
-        If interrupted; with `out`, ``resume=True`` goes on from the last finished epoch.
+        If interrupted; with `out`, ``resume=True`` goes on from the last checkpoint, with the same result.
 
     Examples
     --------

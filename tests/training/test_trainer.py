@@ -1,8 +1,3 @@
-import json
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -54,39 +49,6 @@ def test_the_same_seed_trains_the_same_model_and_leaves_the_callers_generators(c
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
-@pytest.mark.parametrize("schedule", ["one_cycle", "step"])
-@pytest.mark.parametrize("val", [0.2, 0.0])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, schedule, val):
-    adata = scssl.datasets.simulate_atlas(300, 200, seed=1)
-    corpus = scssl.Corpus.from_anndata(adata, genes="union", source="study", val=val, test=0.0)
-    config = replace(CONFIG, optimiser=Optimiser(schedule=schedule))
-    whole, _ = _train(corpus, tmp_path / "whole", config=config)
-
-    class Stop(Exception):
-        pass
-
-    folder = tmp_path / "stopped"
-    task = build_task(config, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
-    folder.mkdir()
-    losses = task.losses
-
-    def failing(batch, *, draw):
-        if draw.epoch == 2:
-            raise Stop
-        return losses(batch, draw=draw)
-
-    task.losses = failing
-    with pytest.raises(Stop):
-        fit(task, corpus, config, directory=folder, device="cpu")
-    resumed, result = _train(corpus, folder, config=config, resume=True)
-    assert [row["epoch"] for row in result.history] == [1, 2, 3, 4]
-    expected = pd.read_csv(tmp_path / "whole" / "history.csv")
-    found = pd.read_csv(folder / "history.csv")
-    np.testing.assert_allclose(found["train_loss"], expected["train_loss"], rtol=1e-6)
-    for (name, a), b in zip(whole.named_parameters(), resumed.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
-
-
 def test_the_callers_threads_come_back_and_fewer_are_used_where_that_is_faster(corpus, tmp_path, monkeypatch, caplog):
     from scssl import cores
 
@@ -117,11 +79,6 @@ def test_the_callers_threads_come_back_and_fewer_are_used_where_that_is_faster(c
         torch.set_num_threads(before)
     assert (used[0], used[-1]) == (4, 1)
     assert "cpu with 1 thread (of 4: fewer are faster here" in caplog.text
-
-
-def test_resuming_nothing_says_so(corpus, tmp_path):
-    with pytest.raises(SettingsError, match="no finished epoch"):
-        _train(corpus, tmp_path, resume=True)
 
 
 def test_early_stopping_stops_and_the_best_weights_are_kept(corpus, tmp_path):
@@ -173,33 +130,3 @@ def test_bf16_trains_too(corpus, tmp_path):
     config = replace(CONFIG, training=replace(CONFIG.training, precision="bf16"))
     _, result = _train(corpus, tmp_path, config=config)
     assert result.history[-1]["val_loss"] < result.history[0]["val_loss"]
-
-
-@pytest.mark.slow
-def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path):
-    adata = scssl.datasets.simulate_atlas(600, 300, seed=1)
-    adata.write_h5ad(tmp_path / "cells.h5ad")
-    command = [sys.executable, "-m", "scssl.cli.app", "pretrain", str(tmp_path / "cells.h5ad"), "--out"]
-    command += [str(tmp_path / "model")]
-    started = [*command, "--preset", "small", "--epochs", "400", "--device", "cpu"]
-    process = subprocess.Popen(started, stderr=subprocess.PIPE, text=True)
-    history = tmp_path / "model" / "history.csv"
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "model" / "checkpoints" / "last.ckpt").is_file() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "--resume" in err
-    assert "Traceback" not in err
-    with pytest.raises(ScsslError, match="go on with --resume"):
-        scssl.load(tmp_path / "model")
-    # Shorten the run, so that the rest of it is quick.
-    settings = json.loads((tmp_path / "model" / "settings.json").read_text())
-    done = len(pd.read_csv(history))
-    settings["config"]["training"]["epochs"] = done + 1
-    settings["config"]["optimiser"]["schedule"] = "constant"
-    (tmp_path / "model" / "settings.json").write_text(json.dumps(settings))
-    resumed = subprocess.run([*command, "--resume", "--json"], capture_output=True, text=True, check=False)
-    assert resumed.returncode == 0, resumed.stderr
-    assert scssl.load(tmp_path / "model").card["training"]["epochs"] == done + 1

@@ -1,4 +1,4 @@
-"""What happens beside training: the table of epochs, and progress for people."""
+"""What happens beside training: the table of epochs, progress for people, checkpoints within epochs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class History(Callback):
-    """Collects one row per epoch and writes them to a CSV file after each; survives a resumed run.
+    """Collects one row per epoch and writes them to a CSV file after each.
+
+    What is logged in training steps is averaged here, over cells, because Lightning forgets its own averages when a run
+    is resumed in the middle of an epoch.
 
     Parameters
     ----------
@@ -29,18 +32,36 @@ class History(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self._seconds_before = 0.0
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.cells = 0
+        """Cells of this epoch so far."""
+        self._sums: dict[str, Any] = {}
+        self._started = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far, for the checkpoint."""
-        return {"rows": self.rows}
+        """Return the rows so far and the sums of the epoch that is running, for the checkpoint."""
+        return {
+            "rows": self.rows,
+            "cells": self.cells,
+            "sums": {name: float(value) for name, value in self._sums.items()},
+            "seconds": time.monotonic() - self._started,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of the interrupted run."""
-        self.rows = list(state_dict["rows"])
+        """Take up where the interrupted run was."""
+        self.rows, self.cells = list(state_dict["rows"]), state_dict["cells"]
+        self._sums, self._seconds_before = dict(state_dict["sums"]), state_dict["seconds"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock: Lightning does not tell of the start of an epoch in which it resumes."""
+        self._started = time.monotonic() - self._seconds_before
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self._started, self._step, self._cells = time.monotonic(), trainer.global_step, 0
+        """Start a new row."""
+        self._begin_epoch()
 
     def on_train_batch_end(
         self,
@@ -50,23 +71,28 @@ class History(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count cells."""
-        self._cells += batch.n_cells
+        """Count cells, and sum up what was logged."""
+        self.cells += batch.n_cells
+        for name, value in pl_module.step_values.items():  # type: ignore[union-attr, operator]
+            self._sums[name] = self._sums.get(name, 0.0) + value * batch.n_cells
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row; validation has run by now."""
         seconds = time.monotonic() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics |= {name: float(value) / self.cells for name, value in self._sums.items()}
         row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             "seconds": round(seconds, 3),
-            "cells_per_second": round(self._cells / seconds, 1),
+            "cells_per_second": round(self.cells / seconds, 1),
             **dict(sorted(metrics.items())),
         }
         self.rows.append(row)
         if trainer.is_global_zero:
             pd.DataFrame(self.rows).to_csv(self.path, index=False)
+        # Before the checkpoint of the end of the epoch is written.
+        self._begin_epoch()
 
 
 class Progress(Callback):
@@ -88,7 +114,8 @@ class Progress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
         epochs = (trainer.max_epochs or 0) - trainer.current_epoch
-        self._advance = self._stack.enter_context(progress("training", self._n_cells * epochs))
+        total = self._n_cells * epochs - self._history.cells
+        self._advance = self._stack.enter_context(progress("training", total))
 
     def on_train_batch_end(
         self,
@@ -124,6 +151,43 @@ class Progress(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the bar."""
         self._stack.close()
+
+
+class Autosave(Callback):
+    """Writes a checkpoint in the middle of an epoch every so often, so that little is lost when a long one is killed.
+
+    Parameters
+    ----------
+    path
+        Checkpoint to write; it replaces the one of the last end of an epoch.
+    minutes
+        How often.
+    """
+
+    def __init__(self, path: Path, *, minutes: float) -> None:
+        self._path, self._seconds = path, 60 * minutes
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Write it when it is time, unless the epoch is about to end with one."""
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if not last and time.monotonic() - self._saved >= self._seconds:
+            trainer.save_checkpoint(self._path)
+            self._saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count anew."""
+        self._saved = time.monotonic()
 
 
 def duration(seconds: float) -> str:

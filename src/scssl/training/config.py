@@ -53,6 +53,8 @@ class Training:
     """Arithmetic of the matrix products; `auto`: bf16 on CUDA cards and CPUs (AMX, AVX-512) that have it, else fp32."""
     patience: int = 0
     """Stop after this many epochs without a better validation loss; 0 never stops early."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints within an epoch, from which an interrupted run goes on; each epoch ends with one."""
     seed: int = 0
     """Seed of weights, masks, cell order and dropout."""
 
@@ -61,6 +63,8 @@ class Training:
             value = getattr(self, name)
             must = f"a whole number from {least} to {LARGEST:,}"
             require(f"training.{name}", value, holds=least <= value <= LARGEST, must=must)
+        minutes = self.checkpoint_minutes
+        require("training.checkpoint_minutes", minutes, holds=minutes > 0, must="a number above 0; .inf for none")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 
@@ -39,18 +40,18 @@ class PretrainModule(LightningModule):
         self.task = task
         self.config = config
         self.steps_per_epoch = steps_per_epoch
+        self.step_values: dict[str, Tensor] = {}
+        """What the last training step logged."""
 
     def on_train_epoch_start(self) -> None:
         """Draw the order of cells from (seed, epoch)."""
         self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
 
     def on_train_batch_start(self, batch: CellBatch, batch_idx: int) -> None:
-        """Draw dropout from (seed, epoch) too, so that a resumed run goes on as if it had never been interrupted.
-
-        Not at the start of the epoch: Lightning leaves that hook out in the first epoch of a resumed run.
-        """
-        if batch_idx == 0:
-            torch.manual_seed(self.config.training.seed * 1_000_003 + self.current_epoch)
+        """Draw dropout from (seed, step), so that a resumed run goes on as if it had never been interrupted."""
+        # Hashed, because torch seeds its generator on the CPU with the lower 32 bits alone.
+        key = np.random.SeedSequence([self.config.training.seed, self.global_step])
+        torch.manual_seed(int(key.generate_state(1)[0]))
 
     def transfer_batch_to_device(self, batch: CellBatch, device: torch.device, dataloader_idx: int) -> CellBatch:
         """Copy a batch to the device."""
@@ -68,6 +69,8 @@ class PretrainModule(LightningModule):
 
     def _log_losses(self, stage: str, losses: dict[str, Tensor], batch: CellBatch) -> Tensor:
         values = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
+        if stage == "train":
+            self.step_values = values
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch.n_cells)
         return losses["loss"]
 
@@ -77,6 +80,7 @@ class PretrainModule(LightningModule):
         """Clip the norm of the gradient, and log it. Done here because Lightning clips no fused optimiser in bf16."""
         limit = self.config.optimiser.gradient_clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), limit)
+        self.step_values = {**self.step_values, "gradient_norm": norm.detach()}
         self.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)
 
     def configure_optimizers(self) -> Any:

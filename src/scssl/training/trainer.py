@@ -9,14 +9,14 @@ import signal
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from scssl.cores import own_cores
 from scssl.errors import ScsslError, SettingsError
 from scssl.log import logger
-from scssl.training.callbacks import History, Progress, duration
+from scssl.training.callbacks import Autosave, History, Progress, duration
 from scssl.training.checkpoints import Checkpoints
 from scssl.training.estimate import estimate
 from scssl.training.module import PretrainModule
@@ -113,14 +113,14 @@ def fit(
     device
         Where to compute.
     resume
-        Go on from the last finished epoch in `directory`.
+        Go on from the last checkpoint in `directory`, with the batches that were left of its epoch.
 
     Raises
     ------
     ScsslError
         If there is nothing to train on, or the loss stops being a number.
     KeyboardInterrupt
-        If interrupted; the last finished epoch is on disk.
+        If interrupted; the last checkpoint is on disk.
     """
     import lightning.pytorch as lightning
     from lightning.pytorch import callbacks as cb
@@ -146,7 +146,7 @@ def fit(
 
     last = directory / "checkpoints" / "last.ckpt"
     if resume and not last.is_file():
-        message = f"{directory} has no finished epoch to go on from; start again without --resume"
+        message = f"{directory} has no checkpoint to go on from; start again without --resume"
         raise SettingsError(message)
     history = History(directory / "history.csv")
     tensorboard = importlib.util.find_spec("tensorboard") is not None
@@ -157,27 +157,28 @@ def fit(
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[cb.Callback] = [history, Progress(n_train, history), checkpoint]
+    autosave = Autosave(last, minutes=settings.checkpoint_minutes)
+    callbacks: list[cb.Callback] = [history, Progress(n_train, history), autosave, checkpoint]
     if settings.patience and val:
         callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
 
-    # The weights were drawn before; all else random is seeded per epoch, and the caller's state comes back.
+    # The weights were drawn before; all else random is seeded per step, and the caller's state comes back.
     with torch.random.fork_rng(), own_cores(target) as tune_threads, warnings.catch_warnings():
         # A function that torch is about to rename; no cells set apart for validation; a resumed run.
         for known in (".*LeafSpec.*", ".*no `val_dataloader`.*", "Checkpoint directory .* exists.*"):
             warnings.filterwarnings("ignore", message=known)
-        if not resume:
-            estimate(
-                task,
-                corpus,
-                train,
-                target,
-                batch_size=batch_size,
-                precision=precision,
-                steps=len(train),
-                epochs=settings.epochs,
-                tune_threads=tune_threads,
-            )
+        done, place = _read_place(last) if resume else (0, None)
+        estimate(
+            task,
+            corpus,
+            train,
+            target,
+            batch_size=batch_size,
+            precision=precision,
+            steps=len(train),
+            epochs=settings.epochs - done,
+            tune_threads=tune_threads,
+        )
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(target.type, target.type),
             devices=1,
@@ -191,9 +192,9 @@ def fit(
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
-        if resume:
-            # Lightning takes the first batch of a resumed run before any hook could say which epoch it is.
-            train.set_epoch(int(torch.load(last, map_location="cpu", weights_only=True)["epoch"]) + 1)
+        if place is not None:
+            # Lightning gives it back too, but not at the end of an epoch, and takes the first batch before any hook.
+            train.load_state_dict(place)
         module = PretrainModule(task, config, steps_per_epoch=len(train))
         started = time.monotonic()
         try:
@@ -218,7 +219,10 @@ def fit(
 
 
 class _Epochs:
-    """A loader whose epoch is only what `set_epoch` says, however often Lightning asks for its iterator."""
+    """A loader whose epoch is only what `set_epoch` says, however often Lightning asks for its iterator.
+
+    Lightning keeps its state in the checkpoints.
+    """
 
     def __init__(self, loader: CorpusLoader) -> None:
         self._loader, self._epoch = loader, 0
@@ -232,6 +236,19 @@ class _Epochs:
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._loader.load_state_dict(state)
+        self._epoch = self._loader.epoch
+
+
+def _read_place(checkpoint: Path) -> tuple[int, dict[str, Any]]:
+    """Return the finished epochs, and the state of the loader."""
+    loop = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["loops"]["fit_loop"]
+    return int(loop["epoch_progress"]["current"]["processed"]), loop["state_dict"]["combined_loader"][0]
 
 
 def _take_best(task: PretextTask, path: str) -> int:

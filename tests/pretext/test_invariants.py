@@ -8,13 +8,26 @@ import scipy.sparse as sp
 import torch
 
 from scssl.corpus.batch import CellBatch
+from scssl.genes.programmes import Programmes
 from scssl.nn import Architecture
 from scssl.pretext import Draw, get_task, list_tasks
 from scssl.training import Config, build_task
 
 N_GENES = 60
-TASKS = [record.name for record in list_tasks()]
-HIDING = [record.name for record in list_tasks() if record.hides_genes]
+RECORDS = {record.name: record for record in list_tasks()}
+# Further settings of a task that must hold the same.
+VARIANTS = {
+    "masked programme": {"masking": "programme", "rate": 0.4},
+    "masked programme_to_programme": {"masking": "programme_to_programme"},
+    "masked programme_to_tf": {"masking": "programme_to_tf"},
+    "masked groups": {"group_size": 8},
+    "masked nb": {"loss": "nb"},
+    "masked zinb": {"loss": "zinb", "balance_zeros": True},
+    "masked poisson": {"loss": "poisson"},
+    "masked bce": {"loss": "bce"},
+}
+TASKS = [*RECORDS, *VARIANTS]
+HIDING = [name for name in TASKS if RECORDS[name.split()[0]].hides_genes]
 ARCHITECTURE = Architecture(hidden=(32, 16), n_latent=8, dropout=0.0, source_dropout=0.0)
 
 
@@ -28,8 +41,17 @@ def _batch(seed=0, n_cells=24, unmeasured=()):
     return replace(batch, source=torch.arange(n_cells) % 3)
 
 
-def _task(name):
-    return build_task(Config(pretext=name, architecture=ARCHITECTURE), n_genes=N_GENES, n_sources=3)
+def _programmes():
+    rng = np.random.default_rng(5)
+    members, regulators = rng.random((9, N_GENES)) < 0.15, rng.random((9, N_GENES)) < 0.06
+    members[:, 50:] = members[:, :10] = False
+    return Programmes(names=[f"p{i}" for i in range(9)], members=members, regulators=regulators, descriptions=[""] * 9)
+
+
+def _task(name, **settings):
+    pretext, task = name.split()[0], {**VARIANTS.get(name, {}), **settings}
+    config = Config(pretext=pretext, architecture=ARCHITECTURE, task=task)
+    return build_task(config, n_genes=N_GENES, n_sources=3, programmes=_programmes())
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -50,6 +72,8 @@ def test_every_encoder_layer_gets_gradient(name):
     task = _task(name)
     task.losses(_batch(unmeasured=range(5)), draw=Draw(0, 0))["loss"].backward()
     for parameter_name, parameter in task.encoder.named_parameters():
+        if parameter_name == "states.hidden" and name not in HIDING:
+            continue
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.abs().sum() > 0, parameter_name
 
@@ -57,7 +81,7 @@ def test_every_encoder_layer_gets_gradient(name):
 @pytest.mark.parametrize("name", HIDING)
 def test_a_hidden_genes_value_cannot_reach_the_code(name):
     task, batch = _task(name).eval(), _batch()
-    hidden = task.hidden(batch, draw=Draw(0, 0))
+    hidden = task.hide(batch, draw=Draw(0, 0)).hidden
     x = task.encoder.normalise(batch)
     changed = torch.where(hidden, torch.rand_like(x) * 9, x)
     assert not torch.equal(x, changed)
@@ -70,16 +94,22 @@ def test_a_hidden_genes_value_cannot_reach_the_code(name):
 @pytest.mark.parametrize("name", HIDING)
 def test_only_hidden_measured_genes_enter_the_loss(name):
     task, batch = _task(name).eval(), _batch(unmeasured=range(10))
+    if task.settings.group_size > 1:
+        pytest.skip("the decoder computes some genes only; see the test of grouped masks")
     seen = {}
-    task.decoder.register_forward_hook(lambda _module, _args, out: (out.retain_grad(), seen.update(out=out))[0])
+    task.decoder.output.register_forward_hook(lambda _module, _args, out: (out.retain_grad(), seen.update(out=out))[0])
     losses = task.losses(batch, draw=Draw(0, 0))
     losses["loss"].backward()
     counted = seen["out"].grad != 0
-    hidden = task.hidden(batch, draw=Draw(0, 0))
+    hidden, target = task.hide(batch, draw=Draw(0, 0))
     assert not counted[:, :10].any()
-    assert not counted[~hidden].any()
-    assert counted[:, 10:][hidden[:, 10:]].float().mean() > 0.99
+    assert not (target & ~hidden).any()
+    assert not target[:, :10].any()
+    assert target.any()
+    assert not counted[~target].any()
+    assert counted[target].float().mean() > 0.99
     assert float(losses["hidden"]) == pytest.approx(float(hidden[:, 10:].float().mean()))
+    assert float(losses["asked"]) == pytest.approx(float(target[:, 10:].float().mean()))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -88,12 +118,12 @@ def test_the_same_seed_gives_the_same_loss(name):
     first, again = (_task(name).losses(batch, draw=Draw(1, 2))["loss"] for _ in range(2))
     assert torch.equal(first, again)
     other = _task(name).losses(batch, draw=Draw(1, 3))["loss"]
-    assert not torch.equal(first, other)
+    assert torch.equal(first, other) == (not RECORDS[name.split()[0]].draws)
 
 
 def test_masked_loss_equals_a_loop_over_hidden_genes():
     task, batch = _task("masked").eval(), _batch(unmeasured=range(7))
-    hidden = task.hidden(batch, draw=Draw(0, 0))
+    hidden = task.hide(batch, draw=Draw(0, 0)).hidden
     x = task.encoder.normalise(batch)
     unmeasured = torch.zeros_like(hidden)
     unmeasured[:, :7] = True
@@ -122,3 +152,29 @@ def test_the_scale_of_the_loss_does_not_depend_on_the_rate():
 def test_an_unknown_task_lists_those_that_exist():
     with pytest.raises(Exception, match=r"choose one of: .*masked"):
         get_task("maskd")
+
+
+def test_grouped_masks_give_the_loss_of_the_full_decoder():
+    """Computing hidden genes only changes nothing but the work."""
+    for loss in ("mse", "nb", "zinb", "bce"):
+        task, batch = _task("masked groups", loss=loss, balance_zeros=loss == "mse").eval(), _batch(unmeasured=range(7))
+        hidden, target = task.hide(batch, draw=Draw(0, 0))
+        assert torch.equal(hidden[0], hidden[7])
+        assert not torch.equal(hidden[7], hidden[8])
+        x = task.encoder.normalise(batch)
+        unmeasured = torch.zeros_like(hidden)
+        unmeasured[:, :7] = True
+        code = task.encoder(x, hidden=hidden, unmeasured=unmeasured)
+        whole = task.reconstruction(task.decoder, code, batch=batch, x=x, target=target)
+        torch.testing.assert_close(task.losses(batch, draw=Draw(0, 0))["loss"], whole)
+
+
+def test_zeros_and_other_values_may_weigh_the_same():
+    task, batch = _task("masked", balance_zeros=True).eval(), _batch()
+    target = task.hide(batch, draw=Draw(0, 0)).target
+    x = task.encoder.normalise(batch)
+    code = torch.zeros(batch.n_cells, 8)
+    loss = task.reconstruction(task.decoder, code, batch=batch, x=x, target=target)
+    squared = (task.decoder(code, batch.source) - x).square()
+    zero, seen = squared[target & (x == 0)].mean(), squared[target & (x > 0)].mean()
+    torch.testing.assert_close(loss, (zero + seen) / 2)

@@ -147,10 +147,30 @@ class Decoder(nn.Module):
         Tensor
             (n_cells, n_genes) predicted log1p values.
         """
+        return self.outputs(self.units(code, source))
+
+    def units(self, code: Tensor, source: Tensor) -> Tensor:
+        """Return the last hidden layer, (n_cells, width)."""
         if self.source is not None:
             known = source >= 0
             if self.training and self.source_dropout:
                 known = known & (torch.rand(source.shape, device=source.device) >= self.source_dropout)
             code = code + self.source(source.clamp(min=0)) * known.unsqueeze(1)
-        out: Tensor = self.output(self.layers(code))
+        units: Tensor = self.layers(code)
+        return units
+
+    def outputs(self, units: Tensor, genes: Tensor | None = None) -> Tensor:
+        """Return predictions for all genes, or for some.
+
+        Parameters
+        ----------
+        units
+            (n_cells, width) from `units`.
+        genes
+            (n_chosen,) positions in the panel, None for all.
+        """
+        if genes is None:
+            out: Tensor = self.output(units)
+        else:
+            out = nn.functional.linear(units, self.output.weight[genes], self.output.bias[genes])
         return nn.functional.softplus(out) if self.softplus else out

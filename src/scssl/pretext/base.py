@@ -38,6 +38,8 @@ class PretextRecord:
     """Frozen dataclass of its settings, all with defaults."""
     hides_genes: bool
     """Whether it hides genes from the encoder (decides which invariants are tested)."""
+    draws: bool = True
+    """Whether anything in it is random, such as masks and views."""
 
 
 class PretextTask(nn.Module, ABC):

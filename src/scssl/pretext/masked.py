@@ -1,95 +1,123 @@
-"""Masked autoencoding: hide some genes, predict them from the others."""
+"""Masked autoencoding: hide some genes, predict them from the others; and its control that hides none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scssl.errors import SettingsError
+from scssl.errors import require
 from scssl.nn import Decoder, unmeasured_genes
 from scssl.pretext.base import Draw, PretextRecord, PretextTask, register
-from scssl.pretext.masking import random_mask
+from scssl.pretext.masking import Hiding, Masker, Masking
+from scssl.pretext.reconstruction import Loss, Reconstruction
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scssl.corpus.batch import CellBatch
+    from scssl.genes.programmes import Programmes
     from scssl.nn import Architecture, Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedSettings:
+class AutoencoderSettings:
+    """Settings of the autoencoder."""
+
+    loss: Loss = "mse"
+    """What is predicted: log1p values (`mse`), counts (`nb`, `zinb`, `poisson`), or whether a gene is seen (`bce`)."""
+    balance_zeros: bool = False
+    """Let zeros and other values weigh the same in all; by default every entry weighs the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedSettings(AutoencoderSettings):
     """Settings of the masked task."""
 
-    masking: Literal["random"] = "random"
-    """How hidden genes are chosen: `random`, each gene on its own."""
+    masking: Masking = "random"
+    """How hidden genes are chosen: each on its own, or by gene programmes; see `Masker`."""
     rate: float = 0.5
-    """Share of the genes hidden in each cell."""
+    """Share of the measured genes hidden in each cell, for `random` and `programme`."""
+    programmes: str = ""
+    """Gene programmes, for all but `random`: a .gmt file, modules:N, regulons:FILE, msigdb:H, collectri, ..."""
+    group_size: int = 1
+    """Consecutive cells that share a mask: more is faster, and less varied."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate < 1:
-            message = f"task.rate is {self.rate}; it is the share of genes hidden and must lie between 0 and 1"
-            raise SettingsError(message)
+        require("task.rate", self.rate, holds=0 < self.rate < 1, must="the share of genes hidden, between 0 and 1")
+        require("task.group_size", self.group_size, holds=self.group_size >= 1, must="1 or more cells")
 
 
-def hidden_mse(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
-    """Mean squared error over hidden entries only.
+class _Autoencoding(PretextTask):
+    """What all tasks that predict expression share: the decoder and its score."""
 
-    Parameters
-    ----------
-    predicted, target
-        (n_cells, n_genes).
-    hidden
-        (n_cells, n_genes) bool: the entries that count. The mean is over them: its scale does not depend on the rate.
+    settings: AutoencoderSettings
 
-    Returns
-    -------
-    Tensor
-        Scalar; 0 if nothing is hidden.
-    """
-    difference = torch.where(hidden, predicted.float() - target, 0.0)
-    return difference.square().sum() / hidden.sum().clamp(min=1)
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        architecture: Architecture,
+        n_sources: int,
+        settings: Any,
+        programmes: Programmes | None = None,
+    ) -> None:
+        super().__init__(
+            encoder, architecture=architecture, n_sources=n_sources, settings=settings, programmes=programmes
+        )
+        self.decoder = Decoder(encoder.n_genes, architecture, n_sources=n_sources)
+        self.reconstruction = Reconstruction(settings.loss, self.decoder, balance_zeros=settings.balance_zeros)
+
+    def start_from(self, *, gene_mean: Tensor, gene_variance: Tensor, gene_share: Tensor) -> None:
+        """Let the decoder start at the gene means, which it would otherwise spend its first epochs on."""
+        super().start_from(gene_mean=gene_mean, gene_variance=gene_variance, gene_share=gene_share)
+        self.reconstruction.start_from(self.decoder, gene_mean=gene_mean, gene_share=gene_share)
 
 
 @register
-class MaskedAutoencoder(PretextTask):
+class MaskedAutoencoder(_Autoencoding):
     r"""Hide genes, let the encoder see the others, and predict the hidden ones.
 
     .. math:: L = \frac{1}{|H|} \sum_{(c, g) \in H} (\hat x_{cg} - x_{cg})^2
 
-    over the set :math:`H` of hidden and measured entries. Hidden, unmeasured and zero are three different inputs
-    (`scssl.nn.GeneStates`); the value of a hidden gene does not reach the encoder, beyond the cell's
-    total.
+    over the set :math:`H` of hidden and measured entries, or another loss in place of the squared error (see
+    `Reconstruction`). Hidden, unmeasured and zero are three different inputs (`scssl.nn.GeneStates`); the value of a
+    hidden gene does not reach the encoder, beyond the cell's total.
     """
 
     record = PretextRecord(
         name="masked",
-        summary="Hide genes at random and predict their expression from the others (masked autoencoder).",
+        summary="Hide genes, at random or by programmes, and predict them from the others (masked autoencoder).",
         doi="10.1038/s42256-024-00934-3",
+        needs="gene programmes, unless genes are hidden at random",
         settings=MaskedSettings,
         hides_genes=True,
     )
     settings: MaskedSettings
 
     def __init__(
-        self, encoder: Encoder, *, architecture: Architecture, n_sources: int, settings: MaskedSettings
+        self,
+        encoder: Encoder,
+        *,
+        architecture: Architecture,
+        n_sources: int,
+        settings: MaskedSettings,
+        programmes: Programmes | None = None,
     ) -> None:
-        super().__init__(encoder, architecture=architecture, n_sources=n_sources, settings=settings)
-        self.decoder = Decoder(encoder.n_genes, architecture, n_sources=n_sources)
+        super().__init__(
+            encoder, architecture=architecture, n_sources=n_sources, settings=settings, programmes=programmes
+        )
+        self.masker = Masker(
+            settings.masking, rate=settings.rate, programmes=programmes, group_size=settings.group_size
+        )
 
-    def start_from(self, *, gene_mean: Tensor, gene_variance: Tensor, gene_share: Tensor) -> None:
-        """Let the decoder start at the gene means, which it would otherwise spend its first epochs on."""
-        super().start_from(gene_mean=gene_mean, gene_variance=gene_variance, gene_share=gene_share)
-        self.decoder.start_from(gene_mean)
-
-    def hidden(self, batch: CellBatch, *, draw: Draw) -> Tensor:
-        """Return which genes are hidden, (n_cells, n_genes) bool."""
-        return random_mask(batch.cell, batch.n_genes, rate=self.settings.rate, draw=draw)
+    def hide(self, batch: CellBatch, *, draw: Draw) -> Hiding:
+        """Return which genes are hidden, and which of these are asked for; (n_cells, n_genes) bool each."""
+        return self.masker(batch, unmeasured=unmeasured_genes(batch), draw=draw)  # type: ignore[no-any-return]
 
     def losses(self, batch: CellBatch, *, draw: Draw) -> dict[str, Tensor]:
-        """Return the mean squared error over hidden, measured genes, and the share of genes that was hidden.
+        """Return the mean loss over hidden, measured genes, and the share of the measured genes that was hidden.
 
         Parameters
         ----------
@@ -101,13 +129,56 @@ class MaskedAutoencoder(PretextTask):
         Returns
         -------
         dict
-            ``loss`` (log1p units squared), ``hidden`` (share of the measured genes hidden).
+            ``loss`` (log1p units squared, or nats), ``hidden`` (share of the measured genes hidden), ``asked`` (share
+            of the measured genes that are to be predicted).
         """
         x = self.encoder.normalise(batch)
         unmeasured = unmeasured_genes(batch)
-        hidden = self.hidden(batch, draw=draw)
+        hidden, target = self.masker(batch, unmeasured=unmeasured, draw=draw)
         code = self.encoder(x, hidden=hidden, unmeasured=unmeasured)
-        predicted = self.decoder(code, batch.source)
-        target = hidden if unmeasured is None else hidden & ~unmeasured
+        loss = self.reconstruction(
+            self.decoder, code, batch=batch, x=x, target=target, group_size=self.settings.group_size
+        )
+        seen = hidden if unmeasured is None else hidden & ~unmeasured
         n_measured = hidden.numel() if unmeasured is None else hidden.numel() - unmeasured.sum()
-        return {"loss": hidden_mse(predicted, x, target), "hidden": target.sum() / n_measured}
+        return {"loss": loss, "hidden": seen.sum() / n_measured, "asked": target.sum() / n_measured}
+
+
+@register
+class Autoencoder(_Autoencoding):
+    r"""Predict all measured genes of a cell from all of them: the control without a mask.
+
+    .. math:: L = \frac{1}{|M|} \sum_{(c, g) \in M} (\hat x_{cg} - x_{cg})^2
+
+    over the set :math:`M` of measured entries.
+    """
+
+    record = PretextRecord(
+        name="autoencoder",
+        summary="Predict every gene with none hidden: the control that tells what masking adds.",
+        doi="10.1126/science.1127647",
+        settings=AutoencoderSettings,
+        hides_genes=False,
+        draws=False,
+    )
+
+    def losses(self, batch: CellBatch, *, draw: Draw) -> dict[str, Tensor]:  # noqa: ARG002 (nothing is drawn)
+        """Return the mean loss over measured genes.
+
+        Parameters
+        ----------
+        batch
+            Cells.
+        draw
+            Not used.
+
+        Returns
+        -------
+        dict
+            ``loss`` (log1p units squared, or nats).
+        """
+        x = self.encoder.normalise(batch)
+        unmeasured = unmeasured_genes(batch)
+        code = self.encoder(x, unmeasured=unmeasured)
+        target = torch.ones_like(x, dtype=torch.bool) if unmeasured is None else ~unmeasured
+        return {"loss": self.reconstruction(self.decoder, code, batch=batch, x=x, target=target)}

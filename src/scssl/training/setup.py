@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from scssl.genes.programmes import Programmes
+
 
 def choose_config(
     *,
@@ -66,7 +68,7 @@ def choose_config(
     return chosen
 
 
-def build_task(config: Config, *, n_genes: int, n_sources: int) -> PretextTask:
+def build_task(config: Config, *, n_genes: int, n_sources: int, programmes: Programmes | None = None) -> PretextTask:
     """Return an untrained pretext task with its encoder, weights drawn from the settings' seed.
 
     Parameters
@@ -77,10 +79,14 @@ def build_task(config: Config, *, n_genes: int, n_sources: int) -> PretextTask:
         Genes in the panel.
     n_sources
         Sources in the corpus.
+    programmes
+        Gene programmes over the panel, for tasks that need them.
     """
     task = get_task(config.pretext)
     settings: Any = from_dict(task.record.settings, config.task, where="task")
     with torch.random.fork_rng():
         torch.manual_seed(config.training.seed)
         encoder = Encoder(n_genes, config.architecture, target_sum=config.target_sum)
-        return task(encoder, architecture=config.architecture, n_sources=n_sources, settings=settings)
+        return task(
+            encoder, architecture=config.architecture, n_sources=n_sources, settings=settings, programmes=programmes
+        )

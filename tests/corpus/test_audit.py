@@ -102,6 +102,7 @@ def test_cells_that_are_there_twice(cells):
     assert (report["n_cells"], report["n_shared"]) == (80, 80)
     assert report["sources"][0]["n_cells"] == 80
     assert 80 < sum(report["splits"].values()) <= 120
+    assert report["sources"][0]["splits"] == report["splits"]
 
 
 def test_in_memory_as_on_disk(cells, corpus):

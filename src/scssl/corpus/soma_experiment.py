@@ -29,9 +29,14 @@ LAYER: Final = "raw"
 JOINID: Final = "soma_joinid"
 MEMORY: Final = {
     # Per column of what is being read; the library's own default is 1 GiB.
-    "soma.init_buffer_bytes": str(32 << 20),
-    # Default 10 GiB. At most this much is held of what lies compressed on disk.
+    "soma.init_buffer_bytes": str(16 << 20),
+    # Tiles that are held uncompressed at a time; default 1 GiB.
+    "sm.mem.tile_upper_memory_limit": str(128 << 20),
+    # The whole, default 10 GiB. Most of it may go to the places of the tiles, some 60 bytes for each: a matrix with as
+    # many as the Census has cannot be opened with the tenth that is the default.
     "sm.mem.total_budget": str(1 << 30),
+    "sm.mem.reader.sparse_unordered_with_dups.ratio_array_data": "0.6",
+    "sm.mem.reader.sparse_global_order.ratio_array_data": "0.6",
     "vfs.s3.connect_max_tries": "10",
 }
 """What keeps the library within the memory of a build."""

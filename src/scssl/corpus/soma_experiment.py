@@ -32,8 +32,8 @@ MEMORY: Final = {
     "soma.init_buffer_bytes": str(16 << 20),
     # Tiles that are held uncompressed at a time; default 1 GiB.
     "sm.mem.tile_upper_memory_limit": str(128 << 20),
-    # The whole, default 10 GiB. Most of it may go to the places of the tiles, some 60 bytes for each: a matrix with as
-    # many as the Census has cannot be opened with the tenth that is the default.
+    # The whole, default 10 GiB. Most of it may go to the places of the tiles, some 60 bytes for each: the default of a
+    # tenth would do for less than two million tiles, or some 10^11 values.
     "sm.mem.total_budget": str(1 << 30),
     "sm.mem.reader.sparse_unordered_with_dups.ratio_array_data": "0.6",
     "sm.mem.reader.sparse_global_order.ratio_array_data": "0.6",

@@ -34,6 +34,8 @@ check: $(STAMP) docs wheel browser
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
+	! grep -rnE '@@|--8<--' site --include='*.html'
+	$(BIN)/python -m pytest -q tests/test_docs.py
 
 wheel: $(STAMP)
 	scripts/check_wheel.sh $(BIN)/python
@@ -43,7 +45,7 @@ browser: $(STAMP)
 	$(BIN)/python -m pytest -m browser
 
 constraints: $(STAMP)
-	{ echo "# Every version that CI installs. Regenerate with: make constraints"; $(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch.*2.13.0.*/torch==2.13.0/'; } > constraints.txt
+	{ echo "# Every version that CI installs. Regenerate with: make constraints"; $(BIN)/python -m pip freeze --exclude-editable | sed -E 's%^torch(==| @ .*/torch-)([0-9.]+).*%torch==\2%'; } > constraints.txt
 
 clean:
 	rm -rf $(VENV) dist site demo-out

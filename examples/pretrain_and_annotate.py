@@ -2,7 +2,9 @@
 
     python examples/pretrain_and_annotate.py
 
-Takes about 20 seconds. The cells are simulated; put your own AnnData with raw counts in their place.
+Takes about 20 seconds. The cells are simulated; put your own AnnData with raw counts in their place. With the 3,000
+cells and ten epochs of this example PCA is ahead (macro F1 0.80 against 0.75): so few cells teach little. `scssl demo`
+has more.
 """
 
 from __future__ import annotations

@@ -152,6 +152,16 @@ def test_unknown_genes_are_refused(folder):
         scssl.load(folder).embed(strange)
 
 
+def test_cells_of_another_species_need_another_model(folder):
+    """Not another panel: a model keeps its own."""
+    from scssl.genes import load_panel
+
+    symbols = [name for name in load_panel("mouse").symbols if name][:300]
+    mouse = ad.AnnData(sp.csr_matrix(np.ones((5, 300), dtype=np.float32)), var=pd.DataFrame(index=symbols))
+    with pytest.raises(DataError, match="to embed or annotate: a model of mouse cells"):
+        scssl.load(folder).embed(mouse)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -69,7 +69,7 @@ def test_a_file_can_be_pretrained_on(atlas_file, tmp_path):
     ("options", "message"),
     [
         (["--preset", "huge"], "choose one of: default"),
-        (["--pretext", "byolo"], "choose one of: masked"),
+        (["--pretext", "byolo"], "choose one of: "),
         (["--masking", "holes"], "one of: random"),
         (["--set", "training.epoch=2"], "did you mean 'epochs'"),
         (["--config", "nowhere.yaml"], "no such settings file"),

@@ -263,8 +263,8 @@ def _match_species(
     if best.n_known > found.n_known and best.n_known >= MIN_KNOWN * len(var):
         message = (
             f"{file}: these look like {best.species} genes (e.g. {_list(best.names[:3])}), but the panel "
-            f"{panel.name!r} is {species}: use --genes {best.species} (scssl check: --panel {best.species}), or a "
-            f"{best.species} model"
+            f"{panel.name!r} is {species}. To build a corpus or pre-train: --genes {best.species}; to check a file: "
+            f"--panel {best.species}; to embed or annotate: a model of {best.species} cells"
         )
         raise DataError(message)
     rows, clones = complete(found, table)

@@ -296,3 +296,19 @@ def test_a_corpus_is_that_of_the_same_h5ad(atlas, tmp_path, where):
     if where is None:
         different = [f for f in files if (expected.path / f).read_bytes() != (found.path / f).read_bytes()]
         assert [f.name for f in different] == ["corpus.json"]
+
+
+def test_a_corpus_of_many_ranges_is_one_of_one_experiment(atlas, tmp_path, short_ranges, caplog):
+    """Ranges are not sources, and leave no trace in the names of cells but the experiment's name."""
+    atlas = ad.AnnData(atlas.X, obs=atlas.obs, var=atlas.var)
+    folder = write(tmp_path / "cells", atlas, X_layer_name="raw")
+    corpus = Corpus.build(folder, tmp_path / "corpus", genes="union", obs=["cell_type"])
+    info = corpus.info()
+    assert [source["name"] for source in info["sources"]] == ["cells"]
+    assert info["cells"] == atlas.n_obs
+    named = pd.concat([corpus.obs(split) for split in ("train", "val", "test")])
+    assert sorted(named.index) == sorted(f"cells:{name}" for name in atlas.obs_names)
+    labels = named["cell_type"].astype(str).rename(lambda name: name.removeprefix("cells:"))
+    assert labels.loc[atlas.obs_names].tolist() == atlas.obs["cell_type"].astype(str).tolist()
+    totals = named["n_counts"].rename(lambda name: name.removeprefix("cells:")).loc[atlas.obs_names]
+    assert totals.tolist() == np.asarray(atlas.X.sum(axis=1)).ravel().astype(int).tolist()

@@ -160,7 +160,8 @@ def card(corpus: Corpus, settings: Config, result: dict[str, Any], *, started: f
     started
         Seconds since the epoch at which the run began.
     """
-    last = result["history"][result["best_epoch"] - 1]
+    # A control that learns nothing has no epochs.
+    last = result["history"][result["best_epoch"] - 1] if result["history"] else {}
     return {
         "data": {
             "cells": {split: corpus.n_cells(split) for split in ("train", "val", "test")},

@@ -14,7 +14,7 @@ from scssl.pretext import Draw, get_task, list_tasks
 from scssl.training import Config, build_task
 
 N_GENES = 60
-RECORDS = {record.name: record for record in list_tasks()}
+RECORDS = {record.name: record for record in list_tasks() if record.trains}
 # Further settings of a task that must hold the same.
 VARIANTS = {
     "masked programme": {"masking": "programme", "rate": 0.4},

@@ -25,8 +25,9 @@ def pretexts(*, common: Common | None = None) -> Outcome:  # noqa: ARG001
     ]
     text = "\n\n".join(
         f"[bold]{row['name']}[/bold]  {row['summary']}\n"
-        f"  paper: doi {row['doi']}\n  needs: {row['needs']}\n  settings: "
-        + ", ".join(f"--set task.{name}={value}" for name, value in row["settings"].items())
+        + (f"  paper: doi {row['doi']}\n" if row["doi"] else "")
+        + f"  needs: {row['needs']}\n  settings: "
+        + (", ".join(f"--set task.{name}={value}" for name, value in row["settings"].items()) or "none")
         for row in rows
     )
     return Outcome(result={"pretexts": rows}, text=text)

@@ -95,11 +95,11 @@ def pretrain(
     )
     training, metrics, cells = model.card["training"], model.card["metrics"], model.card["data"]["cells"]
     epochs_done = f"{training['epochs']} epoch{'' if training['epochs'] == 1 else 's'}"
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    scores = f"; {scores} (epoch {training['best_epoch']})" if scores else "; nothing was learned"
     text = (
         f"Model saved to {out}: {len(model.panel):,} genes in, {model.n_latent} numbers out.\n"
-        f"{cells['train']:,} training cells, {epochs_done}, {training['seconds']:.0f} s; "
-        + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        + f" (epoch {training['best_epoch']}).\n"
+        f"{cells['train']:,} training cells, {epochs_done}, {training['seconds']:.0f} s{scores}.\n"
         f"Next: scssl embed my.h5ad --model {out} --out embedded.h5ad"
     )
     result = {"model": str(out), "n_genes": len(model.panel), "n_latent": model.n_latent, **model.card}

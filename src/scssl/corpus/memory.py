@@ -33,7 +33,7 @@ def build_in_memory(adata: AnnData, *, settings: BuildSettings) -> Corpus:
         blocks = [block for part in plan.parts for block in read_part(plan.layout, plan.files[0], part, tally)]
     finally:
         close_files()
-    plan.files[0].genes.judge(*tally.seen)
+    plan.files[0].genes.judge(tally.seen)
     blocks = _drop_copies(plan, blocks, tally) if settings.duplicates == "drop" else blocks
     settle(plan, tally)
     shards, first = [], 0

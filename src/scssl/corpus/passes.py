@@ -154,7 +154,7 @@ def _read(plan: Plan, shared: Shared, run: Run) -> tuple[Tally, NDArray[np.int64
         seen[part.file] += piece.seen
         bucket_cells += np.load(_bucket_cells(shared, part), allow_pickle=False)
     for file, counts in zip(plan.files, seen, strict=True):
-        file.genes.judge(*counts)
+        file.genes.judge(counts)
     return tally, bucket_cells
 
 

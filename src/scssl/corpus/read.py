@@ -69,7 +69,7 @@ def check_first_cells(plan: Plan) -> None:
         with open_source(file.origin, layer=layer, obs_columns=()) as source:
             first = source.rows(0, CHECKED)
             check_counts(first, file=file.file, layer=layer, first_row=0)
-            file.genes.judge(*file.genes.count(first))
+            file.genes.judge(file.genes.count(first))
 
 
 def read_part(layout: Layout, file: FilePlan, part: Part, tally: Tally) -> Iterator[Block]:

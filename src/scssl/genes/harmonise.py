@@ -156,7 +156,7 @@ class GeneMap:
             If less than 30 % of the counts fall in a panel of all genes (at least 10,000 of them).
         """
         self._seen += self.count(X)
-        return self.judge(*self._seen)
+        return self.judge(self._seen)
 
     def count(self, X: sp.csr_matrix) -> np.ndarray:
         """(2,) float64: counts of some cells on the panel, and on all features that are genes.
@@ -169,14 +169,15 @@ class GeneMap:
         per_feature = np.bincount(X.indices, weights=X.data, minlength=X.shape[1])
         return np.array([per_feature[self.index >= 0].sum(), per_feature[self.genes].sum()])
 
-    def judge(self, on_panel: float, on_genes: float) -> float:
+    def judge(self, seen: np.ndarray) -> float:
         """Set `report.share_of_counts`, and refuse if too few counts are on the panel; see `check_counts_share`.
 
         Parameters
         ----------
-        on_panel, on_genes
-            As `count` gives them.
+        seen
+            (2,) as `count` gives it, of any number of cells.
         """
+        on_panel, on_genes = seen
         share = float(on_panel / on_genes) if on_genes > 0 else 1.0
         self.report.share_of_counts = share
         if share < MIN_COUNTS and len(self.measured) >= WHOLE:

@@ -40,6 +40,8 @@ class PretextRecord:
     """Whether it hides genes from the encoder (decides which invariants are tested)."""
     draws: bool = True
     """Whether anything in it is random, such as masks and views."""
+    trains: bool = True
+    """Whether there is anything to minimise."""
 
 
 class PretextTask(nn.Module, ABC):

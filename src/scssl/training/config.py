@@ -53,13 +53,19 @@ class Training:
     """Arithmetic of the matrix products; `auto`: bf16 on CUDA cards and CPUs (AMX, AVX-512) that have it, else fp32."""
     patience: int = 0
     """Stop after this many epochs without a better validation loss; 0 never stops early."""
+    probe: str = ""
+    """Kept obs column whose labels show, while training, what the embedding is worth; one of cell types if it is empty
+    and there is one. The labels guide nothing."""
+    probe_every: int = 5
+    """Epochs between looks at the labels; the last epoch always has one."""
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints within an epoch, from which an interrupted run goes on; each epoch ends with one."""
     seed: int = 0
     """Seed of weights, masks, cell order and dropout."""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("min_steps", 1), ("patience", 0), ("seed", 0)):
+        smallest = {"epochs": 1, "batch_size": 1, "min_steps": 1, "patience": 0, "probe_every": 1, "seed": 0}
+        for name, least in smallest.items():
             value = getattr(self, name)
             must = f"a whole number from {least} to {LARGEST:,}"
             require(f"training.{name}", value, holds=least <= value <= LARGEST, must=must)

@@ -83,6 +83,12 @@ class PretrainModule(LightningModule):
         self.step_values = {**self.step_values, "gradient_norm": norm.detach()}
         self.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take the step, and let the task do what follows one."""
+        super().optimizer_step(*args, **kwargs)
+        steps = max(1, self.config.training.epochs * self.steps_per_epoch)
+        self.task.after_step(progress=min(1.0, (self.global_step + 1) / steps))
+
     def configure_optimizers(self) -> Any:
         """Return AdamW with the schedule of the settings. Vectors (biases, gene states) are not decayed."""
         settings, training = self.config.optimiser, self.config.training

@@ -20,6 +20,7 @@ from scssl.training.callbacks import Autosave, History, Progress, duration
 from scssl.training.checkpoints import Checkpoints
 from scssl.training.estimate import estimate
 from scssl.training.module import PretrainModule
+from scssl.training.watch import Watch, label_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +131,10 @@ def fit(
         logging.getLogger(name).setLevel(logging.WARNING)
 
     settings = config.training
+    if not task.record.trains:
+        logger.info("pretext %r learns nothing: the encoder stays as it was drawn", task.record.name)
+        task.eval()
+        return FitResult(history=[], best_epoch=0, seconds=0.0, batch_size=0, precision="fp32")
     n_train, n_val = corpus.n_cells("train"), corpus.n_cells("val")
     if n_train < 2:
         message = f"the corpus has {n_train} training cells; pre-training needs at least 2 (and thousands to be of use)"
@@ -158,7 +163,13 @@ def fit(
         enable_version_counter=False,
     )
     autosave = Autosave(last, minutes=settings.checkpoint_minutes)
-    callbacks: list[cb.Callback] = [history, Progress(n_train, history), autosave, checkpoint]
+    if settings.probe and settings.probe not in corpus.categories:
+        known = ", ".join(corpus.categories) or "none"
+        message = f"training.probe is {settings.probe!r}, which the corpus does not keep; it keeps: {known}"
+        raise SettingsError(message)
+    labels = label_column(corpus, settings.probe)
+    watch = Watch(corpus, labels=labels, every=settings.probe_every, seed=settings.seed)
+    callbacks: list[cb.Callback] = [watch, history, Progress(n_train, history), autosave, checkpoint]
     if settings.patience and val:
         callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
 

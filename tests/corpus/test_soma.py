@@ -16,7 +16,7 @@ from scssl.corpus import Corpus, soma, soma_experiment
 from scssl.corpus.soma import SomaCells, expand, is_soma
 from scssl.corpus.soma_experiment import OpenExperiment, forget
 from scssl.corpus.sources import open_source
-from scssl.errors import DataError, FormatError, MissingExtraError
+from scssl.errors import DataError, FormatError, MissingExtraError, SettingsError
 
 tiledbsoma = pytest.importorskip("tiledbsoma", reason="tiledbsoma is not installed: pip install 'scssl[census]'")
 
@@ -188,6 +188,8 @@ def test_files_are_left_alone_and_addresses_keep_their_slashes(experiment, adata
         assert (cells.experiment, cells.n_cells) == ("cells", N)
     assert soma._address(str(Path("s3://bucket/a/b"))) == "s3://bucket/a/b"
     assert not is_soma("")
+    with pytest.raises(SettingsError, match="cells: given twice"):
+        ranges(experiment, f"file://{experiment}/")
 
 
 def test_an_experiment_that_is_none(experiment, tmp_path):

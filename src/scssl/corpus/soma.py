@@ -24,7 +24,7 @@ from scssl.corpus.soma_experiment import (
     reading,
 )
 from scssl.corpus.sources import CellSource
-from scssl.errors import DataError, import_extra
+from scssl.errors import DataError, SettingsError, import_extra
 from scssl.log import logger
 
 if TYPE_CHECKING:
@@ -148,17 +148,25 @@ def expand(
 
     forget()
     expanded: list[Any] = []
+    seen: set[str] = set()
     for origin in origins:
         text = str(origin) if isinstance(origin, str | Path) else ""
         if text.startswith(PREFIX):
             census = find_census(text, genes=genes)
             hint(census.name, columns=columns, where=where, measured=measured)
-            expanded += _ranges(census.uri, name=census.name, region=census.region, columns=columns, where=where)
+            name, uri, region = census.name, census.uri, census.region
         elif _SCHEME.match(text) or is_soma(text):
-            uri = _address(text)
-            expanded += _ranges(uri, name=_name(uri), region=None, columns=columns, where=where)
+            uri, region = _address(text), None
+            name = _name(uri)
         else:
             expanded.append(origin)
+            continue
+        place = uri.removeprefix("file://").rstrip("/")
+        if place in seen:
+            message = f"{origin}: given twice; its cells would be in the corpus more than once"
+            raise SettingsError(message)
+        seen.add(place)
+        expanded += _ranges(uri, name=name, region=region, columns=columns, where=where)
     if not expanded and origins:
         message = f"no cell of {', '.join(map(str, origins))} meets --where {where!r}"
         raise DataError(message)

@@ -188,7 +188,7 @@ def test_files_are_left_alone_and_addresses_keep_their_slashes(experiment, adata
         assert (cells.experiment, cells.n_cells) == ("cells", N)
     assert soma._address(str(Path("s3://bucket/a/b"))) == "s3://bucket/a/b"
     assert not is_soma("")
-    with pytest.raises(SettingsError, match="cells: given twice"):
+    with pytest.raises(SettingsError, match="cells/: given twice"):
         ranges(experiment, f"file://{experiment}/")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import logging
 import os
 import pickle
 import subprocess
@@ -19,10 +17,9 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zarrs import ZarrsCodecPipeline
 
 from scssl.corpus import compressed
-from scssl.corpus.compressed import ZarrVector, _open, write_compressed, zarrs_pipeline
+from scssl.corpus.compressed import ZarrVector, write_compressed
 from scssl.errors import FormatError
 
 
@@ -30,24 +27,6 @@ def written(folder, values, *, differences, piece=compressed.PIECE):
     with mock.patch.object(compressed, "PIECE", piece):
         write_compressed(zarr.create_group(folder), "x", values, differences=differences, attributes={"kind": "test"})
     return ZarrVector(Path(folder) / "x" / "c" / "0", values.dtype, values.size)
-
-
-@pytest.fixture
-def without_zarrs(monkeypatch):
-    """As where it is not installed."""
-    zarr.registry.get_pipeline_class()  # imports every pipeline that is installed, so before this one is gone
-    monkeypatch.setitem(sys.modules, "zarrs", None)
-    zarrs_pipeline.cache_clear()
-    yield
-    zarrs_pipeline.cache_clear()
-
-
-@pytest.fixture(params=["zarrs", "zarr"])
-def pipeline(request):
-    """What unpacks."""
-    if request.param == "zarr":
-        request.getfixturevalue("without_zarrs")
-    return request.param
 
 
 @pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
@@ -90,29 +69,8 @@ def test_rising_indices_take_less_space(tmp_path):
     assert sizes[0] < 0.36 < 0.45 < sizes[1]
 
 
-def test_read_through_zarrs_and_the_users_configuration_left_alone(tmp_path, pipeline):
-    values = np.arange(1000, dtype="<u2")
-    vector = written(tmp_path, values, differences=False)
-    before = copy.deepcopy(zarr.config.config)
-    assert vector[10:20].tolist() == list(range(10, 20))
-    assert zarr.config.config == before
-    used = _open(vector, os.getpid())[0]._async_array.codec_pipeline
-    assert isinstance(used, ZarrsCodecPipeline) == (pipeline == "zarrs")
-    assert not isinstance(zarr.open_array(tmp_path / "x")._async_array.codec_pipeline, ZarrsCodecPipeline)
-
-
-def test_without_zarrs_it_is_said_once(tmp_path, without_zarrs, caplog):
-    with caplog.at_level(logging.INFO, logger="scssl"):
-        for name in "ab":
-            vector = written(tmp_path / name, np.arange(9, dtype="<u2"), differences=True)
-            assert vector[2:5].tolist() == [2, 3, 4]
-    assert [record.message for record in caplog.records if "pip install" in record.message] == [
-        "reading compressed corpora is about 3 times as fast with zarrs: pip install 'scssl[zstd]'"
-    ]
-
-
 @pytest.mark.parametrize("differences", [True, False])
-def test_any_flipped_byte_or_shorter_file_is_an_error(tmp_path, pipeline, differences):
+def test_any_flipped_byte_or_shorter_file_is_an_error(tmp_path, differences):
     values = np.sort(np.random.default_rng(0).integers(0, 2000, 120)).astype("<u2")
     vector = written(tmp_path, values, differences=differences, piece=50)
     whole = vector.path.read_bytes()
@@ -145,7 +103,7 @@ def test_any_flipped_byte_or_shorter_file_is_an_error(tmp_path, pipeline, differ
         None,
     ],
 )
-def test_altered_description(tmp_path, pipeline, change):
+def test_altered_description(tmp_path, change):
     vector = written(tmp_path, np.arange(120, dtype="<u2"), differences=True, piece=50)
     path = tmp_path / "x" / "zarr.json"
     content = json.loads(path.read_text())
@@ -156,7 +114,7 @@ def test_altered_description(tmp_path, pipeline, change):
         vector[:]
 
 
-def test_threads_and_processes(tmp_path, pipeline):
+def test_threads_and_processes(tmp_path):
     values = np.random.default_rng(0).integers(0, 60_000, 30_000).astype("<u2")
     vector = written(tmp_path, values, differences=True, piece=1024)
     again = pickle.loads(pickle.dumps(vector))

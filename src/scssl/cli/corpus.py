@@ -85,7 +85,7 @@ def build(
     seed
         Seed of the splits and of the order of cells.
     compress
-        zstd stores counts in less than half the disk; reading them then takes more of the processor.
+        zstd stores counts in a quarter of the disk; reading them then takes more of the processor.
     workers
         Processes to work with (more than one needs scssl[dask]); each takes about 1.4 GB of memory.
     dask

@@ -33,7 +33,7 @@ SHARD_BYTES: Final = 128 << 20
 """Aimed size of a shard."""
 BYTES_PER_NONZERO: Final = 4
 BYTES_PER_CELL: Final = 100
-COMPRESSED_SHARE: Final = 0.4
+COMPRESSED_SHARE: Final = 0.3
 """Of the size of the counts as they are."""
 SECONDS_PER_NONZERO: Final = 1.2e-7
 """From builds of gzip-compressed h5ad on one core."""

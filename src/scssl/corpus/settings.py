@@ -57,7 +57,7 @@ class BuildSettings:
     seed: int = 0
     """Seed of the splits and of the order of cells."""
     compress: Compress | None = None
-    """Store counts compressed: less than a third of the disk, slower to read."""
+    """Store counts compressed: a quarter of the disk, slower to read."""
 
     @classmethod
     def of(cls, **settings: Any) -> Self:

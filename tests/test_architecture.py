@@ -17,7 +17,7 @@ from scssl.cli.app import COMMANDS, CORPUS_COMMANDS
 
 ROOT = Path(scssl.__file__).parent
 REPOSITORY = ROOT.parent.parent
-BASE = ("cores", "errors", "files", "keys", "log", "__init__")
+BASE = ("cores", "errors", "fetch", "files", "keys", "log", "__init__")
 ROOMS = [
     "genes",
     "corpus",
@@ -166,8 +166,10 @@ PAIRS = {
     ("data", "labels"),
     ("files", "out"),
     ("n_cells", "n_genes"),
+    ("path", "panel"),
     ("points", "colours"),
     ("reference", "query"),
+    ("spec", "panel"),
     ("truth", "predicted"),
     ("truth", "probabilities"),
     ("var", "panel"),

@@ -26,6 +26,7 @@ COMMANDS = {
     "annotate": "Label the cells of a file after a labelled reference.",
     "report": "Write one HTML page of what happened in a run.",
     "demo": "See it all at work in a few minutes, on simulated and real cells.",
+    "programmes": "Show gene programmes of a file, a collection or a corpus: sizes, coverage, transcription factors.",
     "pretexts": "List the pretext tasks: what a model can learn from unlabelled cells.",
     "presets": "List the named training set-ups.",
     "env": "Print what a bug report needs: versions, devices, memory, extras.",

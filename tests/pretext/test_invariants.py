@@ -25,6 +25,8 @@ VARIANTS = {
     "masked zinb": {"loss": "zinb", "balance_zeros": True},
     "masked poisson": {"loss": "poisson"},
     "masked bce": {"loss": "bce"},
+    "combined byol": {"two_view": "byol", "weight": 1.0},
+    "combined simclr": {"two_view": "simclr", "loss": "nb"},
 }
 TASKS = [*RECORDS, *VARIANTS]
 HIDING = [name for name in TASKS if RECORDS[name.split()[0]].hides_genes]

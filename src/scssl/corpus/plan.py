@@ -253,7 +253,13 @@ def _make_parts(files: Sequence[FilePlan]) -> list[Part]:
 def _expand(origins: Sequence[Origin], settings: BuildSettings) -> list[Origin]:
     from scssl.corpus.soma import expand
 
-    return expand(origins, columns=settings.read, where=settings.where, genes=settings.genes)
+    return expand(
+        origins, columns=settings.read, where=settings.where, genes=settings.genes, measured=settings.measured
+    )
+
+
+def _in_memory(origin: Origin) -> bool:
+    return not isinstance(origin, str | Path) and not hasattr(origin, "experiment")
 
 
 def _state(origin: Origin) -> list[Any]:
@@ -336,7 +342,7 @@ def _plan_file(
         n_cells=source.n_cells,
         n_kept=kept,
         n_nonzeros=int(nonzeros * kept / source.n_cells),
-        by_column=source.by_column or source.path is None,
+        by_column=source.by_column or _in_memory(origin),
         mitochondrial=_mitochondrial(source) if settings.max_mito < 1 else None,
     )
     return plan, measured

@@ -3,6 +3,7 @@
 from scssl.pretext.barlow_twins import BarlowTwins, BarlowTwinsSettings
 from scssl.pretext.base import Draw, PretextRecord, PretextTask, get_task, list_tasks, register
 from scssl.pretext.byol import Byol, ByolSettings
+from scssl.pretext.combined import Combined, CombinedSettings
 from scssl.pretext.masked import Autoencoder, AutoencoderSettings, MaskedAutoencoder, MaskedSettings
 from scssl.pretext.none import NoPretraining
 from scssl.pretext.simclr import Simclr, SimclrSettings
@@ -15,6 +16,8 @@ __all__ = [
     "BarlowTwinsSettings",
     "Byol",
     "ByolSettings",
+    "Combined",
+    "CombinedSettings",
     "Draw",
     "MaskedAutoencoder",
     "MaskedSettings",

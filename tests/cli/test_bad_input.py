@@ -279,7 +279,7 @@ OPTIONS = {
     "k 0": ("annotate", ["--k", "0"], "k is 0"),
     "k too large": ("annotate", ["--k", "121"], "lower k"),
     "label map": ("annotate", ["--truth", "cell_type", "--label-map", "MAP"], "cannot be read"),
-    "seed": ("build", ["--seed", "-1"], "seed=-1"),
+    "seed": ("build", ["--seed", "-1"], "seed is -1"),
     "val": ("build", ["--val", "nan"], "val=nan"),
     "where": ("build", ["--where", "not " * 3000 + "batch"], "is not a condition"),
     "hvg": ("build", ["--genes", "hvg:²"], "write hvg:N"),
@@ -363,5 +363,5 @@ def test_report_of_a_damaged_run(base, tmp_path, capsys):
 
 def test_demo_with_a_seed_below_zero(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path / "d"), "--seed", "-1"]) == 2
-    assert "seed=-1" in capsys.readouterr().err
+    assert "seed is -1" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

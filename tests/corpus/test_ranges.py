@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scssl.corpus import ranges
 from scssl.corpus.ranges import Reader, elements, ranges_into
+from scssl.corpus.reuse import Scratch
 from scssl.corpus.shard import FileVector
 from scssl.errors import FormatError
 
@@ -63,28 +64,28 @@ def test_ranges(vector, edges, gap, piece, touch):
         patch.setattr(ranges, "GAP_BYTES", gap)
         patch.setattr(ranges, "PACKED_GAP", gap)
         patch.setattr(ranges, "PIECE", piece)
-        largest = ranges_into(vector, starts, stops, out)
+        largest = ranges_into(vector, starts, stops, out, scratch=Scratch())
     np.testing.assert_array_equal(out, expected)
     assert largest >= expected.max(initial=0)
 
 
 def test_empty_ranges(vector):
     at = np.array([0, 7, 7, 2000, N])
-    ranges_into(vector, at, at, np.empty(0, dtype=np.int32))
-    assert ranges_into(vector, at[1:2], at[1:2], np.empty(0, dtype=np.int32)) == 0
+    ranges_into(vector, at, at, np.empty(0, dtype=np.int32), scratch=Scratch())
+    assert ranges_into(vector, at[1:2], at[1:2], np.empty(0, dtype=np.int32), scratch=Scratch()) == 0
 
 
 def test_near_ranges_are_read_at_once_and_far_ones_are_not(vector, reads, monkeypatch):
     monkeypatch.setattr(ranges, "GAP_BYTES", 20)
     monkeypatch.setattr(ranges, "PACKED_GAP", 10)
     starts, stops = np.array([100, 130, 145, 1500]), np.array([120, 140, 150, 1510])
-    ranges_into(vector, starts, stops, np.empty(45, dtype=np.int32))
+    ranges_into(vector, starts, stops, np.empty(45, dtype=np.int32), scratch=Scratch())
     assert reads == [(100, 150), (1500, 1510)]
 
 
 def test_long_ranges_are_read_in_pieces(vector, reads, monkeypatch):
     monkeypatch.setattr(ranges, "PIECE", 1000)
-    ranges_into(vector, np.array([500]), np.array([2500]), np.empty(2000, dtype=np.int32))
+    ranges_into(vector, np.array([500]), np.array([2500]), np.empty(2000, dtype=np.int32), scratch=Scratch())
     assert reads == [(500, 1000), (1000, 2000), (2000, 2500)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scssl.corpus.ranges import elements, ranges_into
+from scssl.corpus.reuse import Scratch, from_system
 from scssl.corpus.shard import SOURCE
 from scssl.errors import SettingsError
 
@@ -105,8 +106,8 @@ class PoolReader:
         for shard, place, _ in parts:
             starts, stops = ranges[:, place]
             stored = slice(pool.indptr[place.start], pool.indptr[place.stop])
-            ranges_into(shard.values, starts, stops, pool.values[stored])
-            if ranges_into(shard.indices, starts, stops, pool.indices[stored]) >= self._n_genes:
+            ranges_into(shard.values, starts, stops, pool.values[stored], scratch=pool.scratch)
+            if ranges_into(shard.indices, starts, stops, pool.indices[stored], scratch=pool.scratch) >= self._n_genes:
                 key = "X/indices"
                 raise shard._altered(key)
 
@@ -130,6 +131,8 @@ class Pool:
         """(n_about, n_rows) number in the corpus, total counts and codes of each stored row."""
         self.indptr = np.zeros(1, dtype=np.int32)
         self.values = self.indices = np.empty(0, dtype=np.int32)
+        self.scratch = Scratch()
+        """Memory to read through."""
 
     def resize(self, lengths: NDArray[np.int64]) -> None:
         """Make room for rows of these lengths."""
@@ -144,7 +147,7 @@ class Pool:
             # Some spare room, so that pools of about the same size need no new memory.
             room = int(indptr[-1] * 1.05)
             self.values = self.indices = np.empty(0, dtype=np.int32)  # freed first
-            self.values, self.indices = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+            self.values, self.indices = from_system(room), from_system(room)
 
     def copy_rows(self, rows: NDArray[np.int64], values: NDArray[np.int32], indices: NDArray[np.int32]) -> None:
         """Write the counts and genes of some rows, one after the other, into arrays of their length."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scssl.corpus.reuse import Scratch
 from scssl.corpus.shard import FileVector
 from scssl.errors import FormatError
 
@@ -30,30 +31,26 @@ PACKED_GAP: Final = 1 << 16
 
 
 class Reader:
-    """A vector that is open for reads; one per thread."""
+    """A vector that is open for reads."""
 
-    def __init__(self, vector: Vector, file: FileIO | None) -> None:
-        self._vector, self._file = vector, file
-        self._buffer = np.empty(0, dtype=np.uint8)
+    def __init__(self, vector: Vector, file: FileIO | None, scratch: Scratch) -> None:
+        self._vector, self._file, self._scratch = vector, file, scratch
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Elements from `start` to `stop`; overwritten by the next read."""
         vector = self._vector
         if self._file is None:
             return vector[start:stop]
-        item = vector.dtype.itemsize
-        size = (stop - start) * item
-        if self._buffer.nbytes < size:
-            self._buffer = np.empty(size, dtype=np.uint8)
-        self._file.seek(start * item)
-        done = 0
-        while done < size:
-            count = self._file.readinto(self._buffer[done:size].data)
+        out = self._scratch.take(stop - start, vector.dtype)
+        buffer, done = out.view(np.uint8), 0
+        self._file.seek(start * vector.dtype.itemsize)
+        while done < buffer.size:
+            count = self._file.readinto(buffer[done:].data)
             if not count:
                 message = f"{self._file.name}: ends before element {stop:,} of {len(vector):,}; the file was truncated"
                 raise FormatError(message)
             done += count
-        return self._buffer[:size].view(vector.dtype)
+        return out
 
     def announce(self, start: int, stop: int) -> None:
         """Tell the system that elements from `start` to `stop` will be read, so that the disk works ahead."""
@@ -63,13 +60,13 @@ class Reader:
 
 
 @contextmanager
-def reading(vector: Vector) -> Iterator[Reader]:
+def reading(vector: Vector, scratch: Scratch) -> Iterator[Reader]:
     """Open a vector; one that is not a plain file is sliced."""
     if isinstance(vector, FileVector):
         with vector.path.open("rb", buffering=0) as file:
-            yield Reader(vector, file)
+            yield Reader(vector, file, scratch)
     else:
-        yield Reader(vector, None)
+        yield Reader(vector, None, scratch)
 
 
 def _gap(vector: Vector) -> int:
@@ -107,7 +104,7 @@ def elements(vector: Vector, rows: NDArray[np.int64]) -> NDArray[Any]:
     """
     edges = runs(rows, rows + 1, gap=_gap(vector))
     out = np.empty(rows.size, dtype=vector.dtype)
-    with reading(vector) as reader:
+    with reading(vector, Scratch()) as reader:
         for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             start, stop = int(rows[first]), int(rows[last - 1]) + 1
             read = reader.read(start, stop)
@@ -115,7 +112,14 @@ def elements(vector: Vector, rows: NDArray[np.int64]) -> NDArray[Any]:
     return out
 
 
-def ranges_into(vector: Vector, starts: NDArray[np.int64], stops: NDArray[np.int64], out: NDArray[np.int32]) -> int:
+def ranges_into(
+    vector: Vector,
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    out: NDArray[np.int32],
+    *,
+    scratch: Scratch,
+) -> int:
     """Read ranges one after the other into an array, converted to its type.
 
     Parameters
@@ -126,6 +130,8 @@ def ranges_into(vector: Vector, starts: NDArray[np.int64], stops: NDArray[np.int
         (n,) ranges, ascending and not overlapping.
     out
         As long as the ranges together.
+    scratch
+        Memory of this thread.
 
     Returns
     -------
@@ -139,7 +145,7 @@ def ranges_into(vector: Vector, starts: NDArray[np.int64], stops: NDArray[np.int
     wanted = list(zip(starts.tolist(), stops.tolist(), strict=True))
     reads = [(wanted[a][0], wanted[b - 1][1], a) for a, b in pairwise(edges)]
     largest, filled = 0, 0
-    with reading(vector) as reader:
+    with reading(vector, scratch) as reader:
         for start, stop, _ in reads:
             reader.announce(start, stop)
         for start, stop, number in reads:

@@ -363,5 +363,5 @@ def test_report_of_a_damaged_run(base, tmp_path, capsys):
 
 def test_demo_with_a_seed_below_zero(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path / "d"), "--seed", "-1"]) == 2
-    assert "seed is -1" in capsys.readouterr().err
+    assert "seed=-1" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

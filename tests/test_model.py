@@ -293,3 +293,35 @@ def test_pretraining_separates_cell_types(adata):
     accuracy = KNeighborsClassifier(5).fit(codes[:half], labels[:half]).score(codes[half:], labels[half:])
     chance = pd.Series(labels).value_counts(normalize=True).iloc[0]
     assert accuracy > chance + 0.2
+
+
+@pytest.mark.parametrize("masking", ["programme", "programme_to_programme", "programme_to_tf"])
+def test_a_model_keeps_its_gene_programmes(adata, tmp_path, masking):
+    """They are part of the folder: loading needs neither the file they came from nor the corpus."""
+    symbols = [f"{gene}" for gene in adata.var_names]
+    lines = [f"TF{i}\tone of a kind\t" + "\t".join(symbols[i * 15 : i * 15 + 20]) for i in range(8)]
+    (tmp_path / "sets.gmt").write_text("\n".join(lines))
+    table = "\n".join(f"{symbols[i]}\t{target}" for i in range(4) for target in symbols[20 * i + 30 : 20 * i + 50])
+    (tmp_path / "factors.tsv").write_text("TF\ttarget\n" + table)
+    spec = tmp_path / ("factors.tsv" if masking == "programme_to_tf" else "sets.gmt")
+    model = scssl.pretrain(
+        adata,
+        preset="small",
+        max_epochs=1,
+        genes="union",
+        out=tmp_path / "m",
+        overrides=[f"task.masking={masking}", f"task.programmes={spec}", "task.rate=0.2"],
+    )
+    spec.unlink()
+    again = scssl.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.embed(adata), model.embed(adata))
+    assert again.task.programmes.names == model.task.programmes.names
+    np.testing.assert_array_equal(again.task.programmes.members, model.task.programmes.members)
+    np.testing.assert_array_equal(again.task.programmes.regulators, model.task.programmes.regulators)
+    scssl.pretrain(adata, preset="small", max_epochs=1, genes="union", out=tmp_path / "m", overwrite=True)
+    assert not (tmp_path / "m" / "programmes.gmt").exists()
+
+
+def test_programmes_without_a_use_are_refused(adata):
+    with pytest.raises(SettingsError, match="masking is random"):
+        scssl.pretrain(adata, genes="union", overrides=["task.programmes=modules:5"])

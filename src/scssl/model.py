@@ -16,7 +16,16 @@ from scssl.cores import own_cores
 from scssl.corpus.gather import gather
 from scssl.errors import SettingsError
 from scssl.log import progress
-from scssl.training import Config, build_task, choose_config, fit, from_dict, gene_moments, resolve_device
+from scssl.training import (
+    Config,
+    build_task,
+    choose_config,
+    find_programmes,
+    fit,
+    from_dict,
+    gene_moments,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -208,7 +217,14 @@ class CellModel:
             "preprocessing": {"input": "raw counts", "transform": "log1p", "target_sum": self.config.target_sum},
             "card": self.card,
         }
-        model_files.write(Path(path), manifest=manifest, weights=weights, panel=self.panel, overwrite=overwrite)
+        model_files.write(
+            Path(path),
+            manifest=manifest,
+            weights=weights,
+            panel=self.panel,
+            programmes=self.task.programmes,
+            overwrite=overwrite,
+        )
 
     @classmethod
     def load(cls, path: Path | str) -> CellModel:
@@ -226,7 +242,8 @@ class CellModel:
         """
         manifest, weights, panel = model_files.read(Path(path))
         config = from_dict(Config, manifest["config"], where=f"{path}/config.json")
-        task = build_task(config, n_genes=len(panel), n_sources=len(manifest["sources"]))
+        programmes = model_files.read_programmes(Path(path), panel)
+        task = build_task(config, n_genes=len(panel), n_sources=len(manifest["sources"]), programmes=programmes)
         model_files.load_weights(task, weights, path=Path(path))
         return cls(
             task=task.eval(), panel=panel, config=config, sources=list(manifest["sources"]), card=manifest["card"]
@@ -341,7 +358,10 @@ def pretrain(
     if out and corpus.path is not None and Path(out).resolve().is_relative_to(corpus.path.resolve()):
         message = f"{out} is inside the corpus {corpus.path}; choose another folder for the model"
         raise SettingsError(message)
-    task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
+    programmes = (
+        model_files.read_programmes(Path(out), corpus.panel) if resume and out else find_programmes(settings, corpus)
+    )
+    task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources), programmes=programmes)
     if not resume:
         mean, variance = gene_moments(corpus, target_sum=settings.target_sum)
         task.start_from(gene_mean=mean, gene_variance=variance, gene_share=torch.from_numpy(corpus.gene_share()))
@@ -349,6 +369,8 @@ def pretrain(
     started = time.time()
     with tempfile.TemporaryDirectory() as scratch:
         directory = run.begin(asdict(settings), corpus_id=corpus.fingerprint) if out else Path(scratch)
+        if programmes is not None and not resume:
+            programmes.save(directory / model_files.PROGRAMMES, panel=corpus.panel)
         try:
             result = fit(task, corpus, settings, directory=directory, device=device, resume=resume)
         except BaseException as error:

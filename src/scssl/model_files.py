@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
 from scssl.genes import GenePanel
+from scssl.genes.programmes import Programmes
 from scssl.log import logger
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 FORMAT, FORMAT_VERSION = "scssl-model", 1
 LAST = "last.ckpt"
 WEIGHTS, CONFIG, GENES, CARD = "model.safetensors", "config.json", "genes.tsv", "README.md"
+PROGRAMMES = "programmes.gmt"
+"""There only if the pretext task used gene programmes."""
 SAVING = ".saving-"
 MAX_CONFIG_BYTES = 64 * 2**20
 _REQUIRED = {"config": dict, "n_genes": int, "sources": list, "panel": dict, "card": dict}
@@ -39,9 +42,15 @@ def versions() -> dict[str, str]:
 
 
 def write(
-    path: Path, *, manifest: dict[str, Any], weights: dict[str, Tensor], panel: GenePanel, overwrite: bool
+    path: Path,
+    *,
+    manifest: dict[str, Any],
+    weights: dict[str, Tensor],
+    panel: GenePanel,
+    programmes: Programmes | None = None,
+    overwrite: bool,
 ) -> None:
-    """Write the four files into a folder; the config comes last, so that a folder with it is complete.
+    """Write the files of a model into a folder; the config comes last, so that a folder with it is complete.
 
     Raises
     ------
@@ -63,7 +72,13 @@ def write(
         (folder / CARD).write_text(_card_text(manifest), encoding="utf-8")
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "scssl_version": version("scssl")}
         (folder / CONFIG).write_text(json.dumps({**head, **manifest}, indent=2), encoding="utf-8")
-        for name in (WEIGHTS, GENES, CARD, CONFIG):
+        names = [WEIGHTS, GENES, CARD, CONFIG]
+        if programmes is None:
+            (path / PROGRAMMES).unlink(missing_ok=True)
+        else:
+            programmes.save(folder / PROGRAMMES, panel=panel)
+            names.insert(0, PROGRAMMES)
+        for name in names:
             os.replace(folder / name, path / name)  # noqa: PTH105
 
 
@@ -102,6 +117,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], GenePanel]:
         message = f"{path / WEIGHTS} cannot be read, it is missing, truncated or altered: {error}"
         raise FormatError(message) from error
     return manifest, weights, panel
+
+
+def read_programmes(path: Path, panel: GenePanel) -> Programmes | None:
+    """Read the gene programmes of a model, None if its pretext task used none."""
+    return Programmes.read(path / PROGRAMMES, panel) if (path / PROGRAMMES).is_file() else None
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
@@ -190,7 +210,19 @@ class RunFolder:
 
     SETTINGS, CHECKPOINTS = "settings.json", "checkpoints"
     OURS = frozenset(
-        {SETTINGS, WEIGHTS, CONFIG, GENES, CARD, "history.csv", "run.json", "report.html", CHECKPOINTS, "logs"}
+        {
+            SETTINGS,
+            WEIGHTS,
+            CONFIG,
+            GENES,
+            CARD,
+            PROGRAMMES,
+            "history.csv",
+            "run.json",
+            "report.html",
+            CHECKPOINTS,
+            "logs",
+        }
     )
     """Names of what a run, its model and its report are made of: a folder with anything else in it is not emptied."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from scssl.cli.common import Common, Device, Outcome, Whole
+
+Masking = Literal["random", "programme", "programme_to_programme", "programme_to_tf"]
 
 
 def pretrain(
@@ -17,7 +19,8 @@ def pretrain(
     out: Path,
     preset: str | None = None,
     pretext: str | None = None,
-    masking: str | None = None,
+    masking: Masking | None = None,
+    programmes: str | None = None,
     epochs: Whole | None = None,
     batch_size: Whole | None = None,
     seed: Whole | None = None,
@@ -45,7 +48,11 @@ def pretrain(
     pretext
         Pretext task; `scssl pretexts` lists them. Without it: the preset's, masked.
     masking
-        How the masked task chooses the genes it hides. Without it: random, each gene on its own.
+        How the masked task chooses the genes it hides: random, each on its own, or by gene programmes. Without it:
+        random.
+    programmes
+        Gene programmes for the other ways of masking: modules:50 (learned from the corpus), a .gmt file, regulons:FILE,
+        msigdb:H, collectri; see `scssl programmes`.
     epochs
         Passes over the training cells. Without it: the preset's (default: 20).
     batch_size
@@ -74,7 +81,8 @@ def pretrain(
     """
     from scssl.model import pretrain as run
 
-    assignments = [*(set_ or []), *([f"task.masking={masking}"] if masking is not None else [])]
+    given = {"masking": masking, "programmes": programmes}
+    assignments = [*(set_ or []), *(f"task.{name}={value}" for name, value in given.items() if value is not None)]
     model = run(
         data,
         preset=preset,

@@ -41,11 +41,15 @@ class MaskedSettings(AutoencoderSettings):
     """Share of the measured genes hidden in each cell, for `random` and `programme`."""
     programmes: str = ""
     """Gene programmes, for all but `random`: a .gmt file, modules:N, regulons:FILE, msigdb:H, collectri, ..."""
+    min_coverage: float = 0.5
+    """Programmes with a smaller share of their genes on the panel, and measured, are left out."""
     group_size: int = 1
     """Consecutive cells that share a mask: more is faster, and less varied."""
 
     def __post_init__(self) -> None:
         require("task.rate", self.rate, holds=0 < self.rate < 1, must="the share of genes hidden, between 0 and 1")
+        holds = 0 <= self.min_coverage <= 1
+        require("task.min_coverage", self.min_coverage, holds=holds, must="a share of the genes, from 0 to 1")
         require("task.group_size", self.group_size, holds=self.group_size >= 1, must="1 or more cells")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scssl.training.config import Config, Optimiser, Training, from_dict, merge, override
 from scssl.training.presets import Preset, get_preset, list_presets
-from scssl.training.setup import build_task, choose_config
+from scssl.training.setup import build_task, choose_config, find_programmes
 from scssl.training.statistics import gene_moments
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = [
     "Training",
     "build_task",
     "choose_config",
+    "find_programmes",
     "fit",
     "from_dict",
     "gene_moments",

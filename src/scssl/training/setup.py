@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scssl.errors import SettingsError
+from scssl.genes.load import load_programmes
+from scssl.log import logger
 from scssl.nn import Encoder
 from scssl.pretext import PretextTask, get_task
 from scssl.training.config import Config, from_dict, merge, override
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from scssl.corpus import Corpus
     from scssl.genes.programmes import Programmes
 
 
@@ -66,6 +69,41 @@ def choose_config(
     task = get_task(chosen.pretext)
     from_dict(task.record.settings, chosen.task, where="task")
     return chosen
+
+
+def find_programmes(config: Config, corpus: Corpus) -> Programmes | None:
+    """Load or learn the gene programmes that a run's pretext task asks for.
+
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    corpus
+        Cells to learn from, and the genes.
+
+    Returns
+    -------
+    Programmes or None
+        None if the task needs none.
+    """
+    settings: Any = from_dict(get_task(config.pretext).record.settings, config.task, where="task")
+    spec = getattr(settings, "programmes", "")
+    if not spec:
+        return None
+    if settings.masking == "random":
+        message = "gene programmes were given, but masking is random; choose another one, e.g. --masking programme"
+        raise SettingsError(message)
+    programmes = load_programmes(
+        spec, corpus.panel, corpus=corpus, seed=config.training.seed, min_coverage=settings.min_coverage
+    )
+    logger.info(
+        "%d gene programmes of %d to %d genes cover %.0f %% of the panel",
+        len(programmes),
+        programmes.sizes.min(),
+        programmes.sizes.max(),
+        100 * programmes.covered,
+    )
+    return programmes
 
 
 def build_task(config: Config, *, n_genes: int, n_sources: int, programmes: Programmes | None = None) -> PretextTask:

@@ -254,6 +254,7 @@ def map_sets(
         If no set is left.
     """
     usable = np.ones(len(panel), dtype=bool) if measured is None else measured
+    report.by_orthologues = match.species is not None and match.species != panel.species
     found, factors, listed = [], [], np.zeros(len(sets), dtype=np.int64)
     for number, each in enumerate(sets):
         own = {match.gene[name] for name in each.regulators}

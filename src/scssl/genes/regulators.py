@@ -35,6 +35,8 @@ _TAIL: Final = re.compile(
     r"|pos|neg|high|low",
     flags=re.IGNORECASE,
 )
+# Words that number sets and that are also symbols of genes (SET, or T for TBXT), but of none that is meant by them.
+_WORDS: Final = re.compile(r"set|.", flags=re.IGNORECASE)
 _PUBMED: Final = re.compile(r"\d{7,8}")
 
 
@@ -57,7 +59,8 @@ def regulator_in(name: str, *, gene_of: Callable[[str], str | None]) -> str | No
     for first in range(len(tokens)):
         # The longest name first: NKX2-1 is no NKX2 with a tail.
         for last in range(len(tokens) - 1, first - 1, -1):
-            gene = gene_of(text[tokens[first].start() : tokens[last].end()])
+            words = text[tokens[first].start() : tokens[last].end()]
+            gene = None if _WORDS.fullmatch(words) else gene_of(words)
             if gene and _is_tail([token[0] for token in tokens[last + 1 :]]):
                 return gene
         if not _HEAD.fullmatch(tokens[first][0]):

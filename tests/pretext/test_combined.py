@@ -66,7 +66,7 @@ def test_rates_reach_the_views():
     shares = [task_of(mask=rate).losses(cells(200), draw=Draw(0, 0))["hidden"].item() for rate in (0.1, 0.6)]
     # 5 of 40 genes are not measured, and so are no targets.
     assert shares == pytest.approx([0.1 * 35 / 40, 0.6 * 35 / 40], abs=0.02)
-    with pytest.raises(SettingsError, match="task.mask"):
+    with pytest.raises(SettingsError, match=r"task\.mask"):
         task_of(mask=0.0)
-    with pytest.raises(SettingsError, match="task.weight"):
+    with pytest.raises(SettingsError, match=r"task\.weight"):
         task_of(weight=-1.0)

@@ -96,8 +96,8 @@ def make_view(
         partner = partners(batch.cell, draw=view_draw(draw, view, "partner"))
         taken = random_mask(batch.cell, batch.n_genes, rate=rates.mix, draw=view_draw(draw, view, "mix"))
         if unmeasured is not None:
-            # What the partner has not measured cannot be taken from it.
-            taken &= ~unmeasured[partner]
+            # What either has not measured cannot be taken.
+            taken &= ~(unmeasured | unmeasured[partner])
         x = torch.where(taken, x[partner], x)
     hidden = None
     if rates.mask:
@@ -107,7 +107,8 @@ def make_view(
 
 def view_draw(draw: Draw, view: int, purpose: Purpose) -> Draw:
     """Return the key of one kind of draw in one view, independent of those of all others."""
-    number = torch.tensor([view * len(_PURPOSES) + _PURPOSES.index(purpose)])
+    # From 1: in seed 0 and epoch 0, number 0 would give back the key that it was made from.
+    number = torch.tensor([view * len(_PURPOSES) + _PURPOSES.index(purpose) + 1])
     return Draw(int(cell_keys(number, draw=draw)), 0)
 
 

@@ -14,7 +14,6 @@ from scssl.nn.networks import linear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Self
 
 
 def perceptron(widths: Sequence[int]) -> nn.Sequential:
@@ -38,7 +37,7 @@ def perceptron(widths: Sequence[int]) -> nn.Sequential:
 class Averaged(nn.Module):
     """A copy of a module that follows it slowly: an exponential moving average of its weights, without gradient.
 
-    It always computes as in evaluation (no dropout): what is to be predicted need not be noisy.
+    It drops no units: what is to be predicted need not be noisy.
 
     Parameters
     ----------
@@ -49,16 +48,14 @@ class Averaged(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = copy.deepcopy(module).requires_grad_(requires_grad=False)
-        self.eval()
+        for part in self.module.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = 0.0
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the copy computes, without gradient."""
         with torch.no_grad():
             return self.module(*args, **kwargs)
-
-    def train(self, mode: bool = True) -> Self:  # noqa: ARG002, FBT001, FBT002 (torch's signature)
-        """Stay in evaluation."""
-        return super().train(mode=False)
 
     @torch.no_grad()
     def follow(self, module: nn.Module, *, momentum: float) -> None:

@@ -1,0 +1,88 @@
+"""Two processes that share a batch compute the loss and the gradients of one process that has all of it."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+SCRIPT = """
+import sys
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import nn
+import torch.distributed as dist
+from scssl.corpus.batch import CellBatch
+from scssl.nn import Architecture, Encoder
+from scssl.pretext import Draw, get_task
+
+torch.set_num_threads(1)
+folder, rank, n_ranks = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+sizes = {1: [24], 2: [int(n) for n in sys.argv[4].split(",")]}[n_ranks]
+counts = sp.csr_matrix(np.random.default_rng(0).negative_binomial(1, 0.2, (24, 40)))
+rows = np.arange(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+
+
+class Loss(nn.Module):
+    def __init__(self, task):
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch):
+        return self.task.losses(batch, draw=Draw(3, 1))["loss"]
+
+
+if n_ranks > 1:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=n_ranks)
+found = {}
+for name in ("byol", "barlow_twins", "vicreg", "simclr"):
+    torch.manual_seed(0)
+    architecture = Architecture(hidden=(16,), n_latent=8, dropout=0.0)
+    record = get_task(name).record
+    settings = record.settings(projector=(12, 12), noise=0.1)
+    encoder = Encoder(40, architecture)
+    task = get_task(name)(encoder, architecture=architecture, n_sources=1, settings=settings)
+    loss = Loss(task)
+    if n_ranks > 1:
+        # Not every parameter is used: nothing is unmeasured here.
+        loss = nn.parallel.DistributedDataParallel(loss, find_unused_parameters=True)
+    value = loss(CellBatch.from_csr(counts[rows], cell=rows))
+    value.backward()
+    gradients = {key: p.grad for key, p in task.named_parameters() if p.grad is not None}
+    found[name] = {"loss": value.detach(), "gradients": gradients}
+torch.save(found, f"{folder}/{n_ranks}-{rank}.pt")
+if n_ranks > 1:
+    dist.destroy_process_group()
+"""
+
+
+def _run(folder, n_ranks, sizes):
+    arguments = [str(n_ranks), ",".join(map(str, sizes))]
+    processes = [
+        subprocess.Popen([sys.executable, "-W", "ignore", "-c", SCRIPT, str(folder), str(rank), *arguments])
+        for rank in range(n_ranks)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0] * n_ranks
+    return [torch.load(folder / f"{n_ranks}-{rank}.pt", weights_only=True) for rank in range(n_ranks)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(12, 12), (17, 7)])
+def test_two_processes_compute_what_one_does(tmp_path, sizes):
+    (whole,) = _run(tmp_path, 1, sizes)
+    parts = _run(tmp_path, 2, sizes)
+    for name, expected in whole.items():
+        if name == "byol" and sizes[0] != sizes[1]:
+            # A mean over cells: processes of different size weigh the same, as in any such loss.
+            continue
+        losses = torch.stack([part[name]["loss"] for part in parts])
+        torch.testing.assert_close(losses.mean(), expected["loss"])
+        if name != "byol":
+            # Each process knows the loss of the whole batch.
+            torch.testing.assert_close(losses[0], losses[1])
+        for part in parts:
+            gradients = {key: g for key, g in part[name]["gradients"].items() if g.abs().sum() > 0}
+            assert gradients.keys() == {key for key, g in expected["gradients"].items() if g.abs().sum() > 0}
+            for key, gradient in gradients.items():
+                torch.testing.assert_close(gradient, expected["gradients"][key], rtol=1e-4, atol=1e-6)

@@ -24,3 +24,11 @@ def test_pretrain_and_annotate_runs(capsys):
     assert set(scores) == {"pre-trained model", "PCA"}
     assert all(0 < score <= 1 for score in scores.values())
     assert "scssl_label" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["barlow_twins", "byol", "simclr", "vicreg"])
+def test_two_view_examples_run(name, capsys):
+    scores = _load(next(path for path in EXAMPLES if path.stem == name)).main(n_cells=600, n_genes=300, epochs=1)
+    assert set(scores) == {name, "PCA"}
+    assert all(0 < score <= 1 for score in scores.values())
+    assert "train_code_rank" in capsys.readouterr().out

@@ -116,7 +116,7 @@ def main() -> None:
         "summary": table,
         "runs": runs,
     }
-    measuring.write(args.name, command="python -m benchmarks.loader " + _own_options(), result=result, where=where)
+    measuring.write(args.name, command="python -m benchmarks.loader " + own_options(), result=result, where=where)
     for line in table:
         print(line)
 
@@ -216,6 +216,8 @@ def write_h5ad(pieces: Iterator[tuple[Any, Any]], out: Path) -> None:
             tables.append(obs)
             n_genes = counts.shape[1]
         indptr = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
+        # As scipy would: with wider types than needed, it converts all indices for every batch.
+        indptr = indptr.astype(np.int32) if indptr[-1] <= np.iinfo(np.int32).max else indptr
         X.create_dataset("indptr", data=indptr)
         X.attrs.update(
             {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [len(indptr) - 1, n_genes]}
@@ -357,7 +359,7 @@ def summarise(
     return lines
 
 
-def _own_options() -> str:
+def own_options() -> str:
     """Return this run's options, without paths of this machine."""
     words = sys.argv[1:]
     hidden = {"--work": "FOLDER", "--annbatch-python": "PYTHON", "--scdataset-path": "FOLDER"}

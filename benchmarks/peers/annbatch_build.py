@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 import anndata as ad
+import harness
 import numpy as np
 import zarr
 import zarrs  # noqa: F401
@@ -29,6 +31,8 @@ def main() -> None:
     parser.add_argument("--uncompressed", action="store_true")
     args = parser.parse_args()
     options = {"zarr_compressor": ()} if args.uncompressed else {}
+    harness.say(event="ready", **harness.memory())
+    begin, cpu = time.perf_counter(), harness.cpu_seconds()
     DatasetCollection(args.out, mode="a").add_adatas(
         args.files,
         load_adata=load,
@@ -36,6 +40,11 @@ def main() -> None:
         dataset_size=args.dataset_size,
         rng=np.random.default_rng(0),
         **options,
+    )
+    harness.say(
+        event="built",
+        wall_s=round(time.perf_counter() - begin, 3),
+        cpu_s=round(harness.cpu_seconds() - cpu, 3),
     )
 
 

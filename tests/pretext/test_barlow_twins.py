@@ -37,6 +37,20 @@ def test_the_parts_are_means_of_the_correlations():
     assert float(losses["redundancy"]) == pytest.approx((matrix**2)[~np.eye(4, dtype=bool)].mean())
 
 
+@given(seed=st.integers(0, 10**6), source=st.lists(st.integers(-1, 2), min_size=12, max_size=12))
+def test_within_sources_it_is_the_loss_of_the_distances_from_their_means(seed, source):
+    views = _views(seed).numpy()
+    apart = views.copy()
+    for code in set(source):
+        rows = np.array(source) == code
+        for view in apart:
+            view[rows] -= view[rows].mean(axis=0)
+    first, second = torch.from_numpy(views)
+    loss = barlow_twins_loss(first, second, redundancy=0.5, source=torch.tensor(source))["loss"]
+    expected = barlow_twins_loss(*torch.from_numpy(apart), redundancy=0.5)["loss"]
+    torch.testing.assert_close(loss, expected)
+
+
 @given(seed=st.integers(0, 10**6))
 def test_scale_and_shift_of_each_dimension_do_not_matter(seed):
     first, second = _views(seed)

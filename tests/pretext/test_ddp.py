@@ -8,6 +8,7 @@ import torch
 
 SCRIPT = """
 import sys
+from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -47,7 +48,9 @@ for name in ("byol", "barlow_twins", "vicreg", "simclr"):
     if n_ranks > 1:
         # Not every parameter is used: nothing is unmeasured here.
         loss = nn.parallel.DistributedDataParallel(loss, find_unused_parameters=True)
-    value = loss(CellBatch.from_csr(counts[rows], cell=rows))
+    # Sources 0 and 1 are on both processes, source 2 on one.
+    batch = replace(CellBatch.from_csr(counts[rows], cell=rows), source=torch.from_numpy(rows % 2 + (rows < 3) * 1))
+    value = loss(batch)
     value.backward()
     gradients = {key: p.grad for key, p in task.named_parameters() if p.grad is not None}
     found[name] = {"loss": value.detach(), "gradients": gradients}

@@ -31,6 +31,15 @@ def test_the_loss_equals_a_loop_over_views(seed, n_cells, width, temperature):
     assert float(loss) == pytest.approx(_slow(first.numpy(), second.numpy(), temperature), rel=1e-6, abs=1e-9)
 
 
+@given(seed=st.integers(0, 10**6), source=st.lists(st.integers(-1, 2), min_size=7, max_size=7))
+def test_within_sources_it_is_the_mean_over_sources_of_views(seed, source):
+    first, second = _views(seed)
+    codes = np.array(source)
+    loss = simclr_loss(first, second, temperature=0.3, source=torch.tensor(source))["loss"]
+    losses = [_slow(first[codes == code].numpy(), second[codes == code].numpy(), 0.3) for code in source]
+    assert float(loss) == pytest.approx(np.mean(losses), rel=1e-6, abs=1e-9)
+
+
 def test_the_positive_is_the_other_view_of_the_same_cell():
     # Three cells on three axes, each seen twice at the same place: 1 to the positive, 0 to the four others.
     view = torch.eye(3)

@@ -149,6 +149,29 @@ def test_covariance_and_participation_equal_numpy():
     assert float(off_diagonal_square(matrix)) == pytest.approx(off)
 
 
+@pytest.mark.parametrize("name", ["barlow_twins", "simclr", "vicreg"])
+def test_comparing_within_sources_pays_nothing_for_telling_them_apart(name):
+    task = _task(name).eval()
+    source = torch.arange(32) % 2
+    views = [view._replace(source=source) for view in task.views(_batch(), draw=Draw(0, 0))]
+    rows = torch.randn(2, 32, 16, generator=torch.Generator().manual_seed(0))
+    # What a code that knows the source adds to the embedding of both views.
+    told = rows + 5 * source.float().unsqueeze(1) * torch.linspace(-1, 1, 16)
+
+    def loss(embeddings, **settings):
+        task.settings = replace(task.settings, **settings)
+        task.projector = torch.nn.Identity()
+        return task.view_losses(views, tuple(embeddings))["loss"]
+
+    if name != "simclr":
+        torch.testing.assert_close(loss(told), loss(rows), rtol=1e-4, atol=1e-4)
+    # Where all cells are compared, it does change the loss; in SimCLR it finds half of the answer.
+    assert not torch.isclose(loss(told, within_source=False), loss(rows, within_source=False), rtol=1e-2)
+    if name == "simclr":
+        gain = {within: loss(rows, within_source=within) - loss(told, within_source=within) for within in (True, False)}
+        assert gain[False] > gain[True] + 0.2
+
+
 def test_the_projector_treats_each_cell_alone():
     projector = perceptron((8, 16, 16))
     rows = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))

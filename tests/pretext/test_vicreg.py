@@ -40,6 +40,25 @@ def test_the_loss_equals_a_loop_over_cells_and_dimensions(seed, n_cells, width, 
     assert float(losses["loss"]) == pytest.approx(np.dot((3.0, 2.0, 0.5), parts))
 
 
+def test_within_sources_spread_is_pooled_over_them():
+    first, second = _views(n_cells=9)
+    source = torch.tensor([0, 0, 0, 0, 2, 2, 2, -1, -1])
+    parts = vicreg_loss(first, second, weights=WEIGHTS, source=source)
+    variance = covariance = 0.0
+    for view in (first.numpy(), second.numpy()):
+        scatter = np.zeros((4, 4))
+        for code in (0, 2, -1):
+            rows = view[source.numpy() == code]
+            scatter += np.cov(rows.T, bias=True) * len(rows)
+        # Nine cells less three means.
+        pooled = scatter / 6
+        variance += np.maximum(0, 1 - np.sqrt(np.diag(pooled) + 1e-4)).mean() / 2
+        covariance += (pooled**2)[~np.eye(4, dtype=bool)].sum() / 4
+    assert float(parts["variance"]) == pytest.approx(variance)
+    assert float(parts["covariance"]) == pytest.approx(covariance)
+    assert float(parts["invariance"]) == pytest.approx(_slow(first.numpy(), second.numpy())[0])
+
+
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(12)))
 def test_order_of_cells_and_of_views_does_not_matter(seed, order):
     first, second = _views(seed)

@@ -62,6 +62,8 @@ class View(NamedTuple):
     """(n_cells, n_genes) bool, or None where nothing is hidden."""
     unmeasured: Tensor | None
     """(n_cells, n_genes) bool, or None where everything is measured."""
+    source: Tensor
+    """(n_cells,) codes of the cells' sources; not for the encoder."""
 
 
 def make_view(
@@ -102,7 +104,7 @@ def make_view(
     hidden = None
     if rates.mask:
         hidden = random_mask(batch.cell, batch.n_genes, rate=rates.mask, draw=view_draw(draw, view, "mask"))
-    return View(x, hidden, unmeasured)
+    return View(x, hidden, unmeasured, batch.source)
 
 
 def view_draw(draw: Draw, view: int, purpose: Purpose) -> Draw:

@@ -9,14 +9,14 @@ from torch import nn
 
 from scssl.errors import require
 from scssl.pretext.base import PretextRecord, register
-from scssl.pretext.two_view import EmbeddingTask, TwoViewSettings, off_diagonal_square
+from scssl.pretext.two_view import EmbeddingSettings, EmbeddingTask, centred, off_diagonal_square
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarlowTwinsSettings(TwoViewSettings):
+class BarlowTwinsSettings(EmbeddingSettings):
     """Settings of Barlow Twins."""
 
     redundancy: float = 0.0051
@@ -27,7 +27,9 @@ class BarlowTwinsSettings(TwoViewSettings):
         require("task.redundancy", self.redundancy, holds=self.redundancy >= 0, must="a weight, 0 or more")
 
 
-def barlow_twins_loss(first: Tensor, second: Tensor, *, redundancy: float) -> dict[str, Tensor]:
+def barlow_twins_loss(
+    first: Tensor, second: Tensor, *, redundancy: float, source: Tensor | None = None
+) -> dict[str, Tensor]:
     r"""Distance of the views' cross-correlation from the identity (Zbontar et al. 2021, doi 10.48550/arXiv.2103.03230).
 
     .. math:: L = \frac{1}{D} \left( \sum_i (1 - C_{ii})^2 + \lambda \sum_{i \ne j} C_{ij}^2 \right)
@@ -41,6 +43,8 @@ def barlow_twins_loss(first: Tensor, second: Tensor, *, redundancy: float) -> di
         (n_cells, D) embeddings.
     redundancy
         :math:`\lambda`.
+    source
+        (n_cells,) codes: correlations are of the distances from the mean of the cell's source; None for one mean.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def barlow_twins_loss(first: Tensor, second: Tensor, *, redundancy: float) -> di
     """
     width = first.shape[1]
     # Unit columns: their products are correlations. A dimension that does not vary has correlation 0.
-    unit = [nn.functional.normalize(view - view.mean(dim=0), dim=0) for view in (first, second)]
+    unit = [nn.functional.normalize(centred(view, source=source)[0], dim=0) for view in (first, second)]
     correlation = unit[0].T @ unit[1]
     same, other = correlation.diagonal(), off_diagonal_square(correlation)
     return {
@@ -74,6 +78,6 @@ class BarlowTwins(EmbeddingTask):
     )
     settings: BarlowTwinsSettings
 
-    def compare(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    def compare(self, first: Tensor, second: Tensor, *, source: Tensor | None) -> dict[str, Tensor]:
         """Return what `barlow_twins_loss` does."""
-        return barlow_twins_loss(first, second, redundancy=self.settings.redundancy)
+        return barlow_twins_loss(first, second, redundancy=self.settings.redundancy, source=source)

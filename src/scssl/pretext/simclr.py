@@ -10,14 +10,14 @@ from torch import nn
 
 from scssl.errors import require
 from scssl.pretext.base import PretextRecord, register
-from scssl.pretext.two_view import EmbeddingTask, TwoViewSettings
+from scssl.pretext.two_view import EmbeddingSettings, EmbeddingTask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimclrSettings(TwoViewSettings):
+class SimclrSettings(EmbeddingSettings):
     """Settings of SimCLR."""
 
     temperature: float = 0.2
@@ -28,7 +28,9 @@ class SimclrSettings(TwoViewSettings):
         require("task.temperature", self.temperature, holds=self.temperature > 0, must="a number above 0")
 
 
-def simclr_loss(first: Tensor, second: Tensor, *, temperature: float) -> dict[str, Tensor]:
+def simclr_loss(
+    first: Tensor, second: Tensor, *, temperature: float, source: Tensor | None = None
+) -> dict[str, Tensor]:
     r"""Normalised temperature-scaled cross entropy (Chen et al. 2020, doi 10.48550/arXiv.2002.05709, equation 1).
 
     .. math:: L = -\frac{1}{2N} \sum_{i=1}^{2N}
@@ -42,6 +44,8 @@ def simclr_loss(first: Tensor, second: Tensor, *, temperature: float) -> dict[st
         (n_cells, D) embeddings.
     temperature
         :math:`\tau`.
+    source
+        (n_cells,) codes: :math:`k` runs over views of cells of the same source only; None for all.
 
     Returns
     -------
@@ -53,7 +57,11 @@ def simclr_loss(first: Tensor, second: Tensor, *, temperature: float) -> dict[st
     unit = nn.functional.normalize(torch.cat([first, second]), dim=1)
     similarity = unit @ unit.T / temperature
     # A view is not compared with itself.
-    similarity = similarity.masked_fill(torch.eye(2 * n_cells, dtype=torch.bool, device=unit.device), -torch.inf)
+    left_out = torch.eye(2 * n_cells, dtype=torch.bool, device=unit.device)
+    if source is not None:
+        twice = source.repeat(2)
+        left_out |= twice.unsqueeze(1) != twice
+    similarity = similarity.masked_fill(left_out, -torch.inf)
     positive = torch.arange(2 * n_cells, device=unit.device).roll(n_cells)
     return {
         "loss": nn.functional.cross_entropy(similarity, positive),
@@ -75,6 +83,6 @@ class Simclr(EmbeddingTask):
     )
     settings: SimclrSettings
 
-    def compare(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    def compare(self, first: Tensor, second: Tensor, *, source: Tensor | None) -> dict[str, Tensor]:
         """Return what `simclr_loss` does."""
-        return simclr_loss(first, second, temperature=self.settings.temperature)
+        return simclr_loss(first, second, temperature=self.settings.temperature, source=source)

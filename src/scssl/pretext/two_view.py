@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from scssl.errors import require
 from scssl.pretext.augment import Augmentation, View, make_view
@@ -36,6 +37,15 @@ class TwoViewSettings(Augmentation):
         super().__post_init__()
         holds = len(self.projector) > 0 and min(self.projector) > 0
         require("task.projector", list(self.projector), holds=holds, must="one or more widths, each 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSettings(TwoViewSettings):
+    """Settings of two-view tasks that compare cells with each other."""
+
+    within_source: bool = True
+    """Compare cells with those of the same source only. Views of a cell share its source, so that else the code would
+    be driven to tell sources apart."""
 
 
 class TwoViewTask(PretextTask):
@@ -108,30 +118,67 @@ class TwoViewTask(PretextTask):
 class EmbeddingTask(TwoViewTask):
     """Two-view tasks whose loss is a function of the embeddings of all cells of the batch, on all processes."""
 
-    def view_losses(self, views: Views, codes: Pair) -> dict[str, Tensor]:  # noqa: ARG002 (encoded already)
+    settings: EmbeddingSettings
+
+    def view_losses(self, views: Views, codes: Pair) -> dict[str, Tensor]:
         """Project the codes, gather them from all processes, and compare.
 
         Parameters
         ----------
         views
-            Not used.
+            The views, for their sources.
         codes
             Codes of the two views, with gradient.
         """
         first, second = self.projector(codes[0]), self.projector(codes[1])
+        source = gather(views[0].source) if self.settings.within_source else None
         # Correlations near 1 are lost in the eight bits of bf16.
         with torch.autocast(first.device.type, enabled=False):
-            return self.compare(gather(first.float()), gather(second.float()))
+            return self.compare(gather(first.float()), gather(second.float()), source=source)
 
     @abstractmethod
-    def compare(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-        """Return ``loss`` and its parts, given the embeddings of two views, (n_cells, n_embedding) fp32 each."""
+    def compare(self, first: Tensor, second: Tensor, *, source: Tensor | None) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts.
+
+        Parameters
+        ----------
+        first, second
+            (n_cells, n_embedding) fp32 embeddings of two views.
+        source
+            (n_cells,) codes of the sources to compare within, or None to compare all.
+        """
 
 
-def covariance(rows: Tensor) -> Tensor:
-    """Return the covariance of the columns, (n, n), of (n_cells, n); 0 for a single cell."""
-    centred = rows - rows.mean(dim=0)
-    return centred.T @ centred / max(rows.shape[0] - 1, 1)
+def centred(rows: Tensor, *, source: Tensor | None = None) -> tuple[Tensor, int]:
+    """Take from each row the mean of all rows, or of those of its source.
+
+    Parameters
+    ----------
+    rows
+        (n_cells, n).
+    source
+        (n_cells,) codes.
+
+    Returns
+    -------
+    centred
+        (n_cells, n).
+    n_free
+        Degrees of freedom that are left: cells less means, at least 1.
+    """
+    if source is None:
+        return rows - rows.mean(dim=0), max(rows.shape[0] - 1, 1)
+    present, place, n_cells = torch.unique(source, return_inverse=True, return_counts=True)
+    # A product, because sums by index have no fixed order on CUDA cards.
+    belongs = nn.functional.one_hot(place, present.shape[0]).to(rows.dtype)
+    means = belongs.T @ rows / n_cells.unsqueeze(1)
+    return rows - means[place], max(rows.shape[0] - present.shape[0], 1)
+
+
+def covariance(rows: Tensor, *, source: Tensor | None = None) -> Tensor:
+    """Return the covariance of the columns, (n, n), of (n_cells, n), within sources if given; 0 for single cells."""
+    apart, n_free = centred(rows, source=source)
+    return apart.T @ apart / n_free
 
 
 def off_diagonal_square(matrix: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 
 from scssl.errors import require
 from scssl.pretext.base import PretextRecord, register
-from scssl.pretext.two_view import EmbeddingTask, TwoViewSettings, covariance, off_diagonal_square
+from scssl.pretext.two_view import EmbeddingSettings, EmbeddingTask, covariance, off_diagonal_square
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ EPSILON: Final = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class VicregSettings(TwoViewSettings):
+class VicregSettings(EmbeddingSettings):
     """Settings of VICReg."""
 
     invariance: float = 25.0
@@ -37,7 +37,9 @@ class VicregSettings(TwoViewSettings):
             require(f"task.{name}", value, holds=value >= 0, must="a weight, 0 or more")
 
 
-def vicreg_loss(first: Tensor, second: Tensor, *, weights: tuple[float, float, float]) -> dict[str, Tensor]:
+def vicreg_loss(
+    first: Tensor, second: Tensor, *, weights: tuple[float, float, float], source: Tensor | None = None
+) -> dict[str, Tensor]:
     r"""Variance, invariance, covariance (Bardes et al. 2022, doi 10.48550/arXiv.2105.04906, equations 1 to 6).
 
     .. math:: L = \lambda s(Z, Z') + \frac{\mu}{2} (v(Z) + v(Z')) + \nu (c(Z) + c(Z'))
@@ -53,6 +55,8 @@ def vicreg_loss(first: Tensor, second: Tensor, *, weights: tuple[float, float, f
         (n_cells, D) embeddings.
     weights
         :math:`\lambda, \mu, \nu`.
+    source
+        (n_cells,) codes: variances and covariances are those within sources; None for those of all cells.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def vicreg_loss(first: Tensor, second: Tensor, *, weights: tuple[float, float, f
     invariance = nn.functional.mse_loss(first, second)
     variance, covariances = first.new_zeros(()), first.new_zeros(())
     for view in (first, second):
-        matrix = covariance(view)
+        matrix = covariance(view, source=source)
         variance = variance + nn.functional.relu(1.0 - torch.sqrt(matrix.diagonal() + EPSILON)).mean() / 2
         covariances = covariances + off_diagonal_square(matrix) / view.shape[1]
     return {
@@ -87,7 +91,7 @@ class Vicreg(EmbeddingTask):
     )
     settings: VicregSettings
 
-    def compare(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    def compare(self, first: Tensor, second: Tensor, *, source: Tensor | None) -> dict[str, Tensor]:
         """Return what `vicreg_loss` does."""
-        settings = self.settings
-        return vicreg_loss(first, second, weights=(settings.invariance, settings.variance, settings.covariance))
+        weights = self.settings.invariance, self.settings.variance, self.settings.covariance
+        return vicreg_loss(first, second, weights=weights, source=source)

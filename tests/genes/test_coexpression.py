@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scssl.corpus import Corpus
 from scssl.errors import DataError, SettingsError
 from scssl.genes import GenePanel, learn_modules, learn_regulons, load_programmes
-from scssl.genes.coexpression import BLOCK, CHUNK, CellSample, correlate, moments
+from scssl.genes.coexpression import BLOCK, CHUNK, CellSample, above_chance, correlate, moments
 from scssl.genes.modules import centrality, cluster, settle
 
 N_PLANTED = 15
@@ -278,13 +278,23 @@ def test_targets_of_factors(planted, tmp_path):
 
 def test_targets_are_the_most_correlated_above_the_threshold(planted):
     found = learn_regulons(planted, factors=["gene000x"], n_targets=5, min_genes=1, min_correlation=0.2)
-    expected = np.array([reference(planted, 0, j) for j in range(105)])
+    expected = np.array([reference(planted, 0, j) for j in range(40)])
     expected[0] = 0
     best = np.argsort(-expected)[:5]
     assert set(np.flatnonzero(found.members[0])) == set(best)
     strict = (expected[best[1]] + expected[best[2]]) / 2
     found = learn_regulons(planted, factors=["gene000x"], n_targets=5, min_genes=1, min_correlation=strict)
     assert set(np.flatnonzero(found.members[0])) == set(best[:2])
+
+
+def test_few_cells_ask_for_stronger_correlations():
+    assert above_chance(0.1, n_cells=20_000) == 0.1
+    assert above_chance(0.1, n_cells=400) == pytest.approx(0.2)
+    rng = np.random.default_rng(0)
+    corpus = corpus_of(rng.poisson(3, (200, 300)), np.zeros(200, dtype=int))
+    assert np.sum(np.corrcoef(dense(corpus)[0].T)[0] > 0.1) > 10  # by chance
+    with pytest.raises(DataError, match=r"has 3 genes that correlate with it by 0\.28"):
+        learn_regulons(corpus, factors=["gene000x"], min_genes=3)
 
 
 def test_factors_without_targets(planted):
@@ -303,3 +313,14 @@ def test_modules_by_name_from_a_corpus_on_disk(corpus_dir):
     assert programmes.sizes.min() >= 8
     assert programmes.sizes.max() <= 30
     assert programmes.panel == corpus.panel
+
+
+@pytest.mark.slow
+def test_modules_of_blood_are_those_of_its_cell_types(real_data):
+    cells = ad.read_h5ad(real_data / "cells" / "human_immune_corpus.h5ad")
+    corpus = Corpus.from_anndata(cells, source="file", measured="uns:measured")
+    found = learn_modules(corpus, n_modules=30, n_genes=2000)
+    symbols = corpus.panel.symbols
+    sets = [set(symbols[members]) for members in found.members]
+    for genes in ({"CD3D", "CD3E"}, {"CD79A", "MS4A1"}, {"NKG7", "GNLY"}, {"IFIT1", "ISG15"}, {"MKI67", "TOP2A"}):
+        assert sum(genes <= each for each in sets) == 1, genes

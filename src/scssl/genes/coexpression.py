@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scssl.errors import DataError, require
+from scssl.log import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ BLOCK: Final = 64
 """Cells that are drawn together; stored cells are in random order already."""
 CHUNK: Final = 2048
 """Cells in memory at a time."""
+CHANCE: Final = 4.0
+"""Standard errors from which on a correlation is taken for one: chance reaches it once in 30,000 pairs."""
 MIN_CELLS: Final = 50
 """Fewer cells tell nothing about which genes go together."""
 
@@ -240,11 +243,26 @@ def correlate(
         0 where a gene does not vary or no source measured both.
     """
     products = np.zeros((len(rows), len(columns)))
-    for X, _ in sample:
-        by_gene = X.astype(np.float64).tocsc()
-        products += (by_gene[:, rows].T @ by_gene[:, columns]).toarray()
+    with progress("correlating genes", sample.n_cells) as advance:
+        for X, source in sample:
+            by_gene = X.astype(np.float64).tocsc()
+            products += (by_gene[:, rows].T @ by_gene[:, columns]).toarray()
+            advance(len(source))
     products -= (known.mean[:, rows] * known.n_cells[:, None]).T @ known.mean[:, columns]
     measured = sample.store.measured.astype(np.float64)
     scale = np.sqrt(known.scatter[:, rows].T @ measured[:, columns])
     scale *= np.sqrt(measured[:, rows].T @ known.scatter[:, columns])
     return np.clip(np.divide(products, scale, out=np.zeros_like(products), where=scale > 0), -1, 1)
+
+
+def above_chance(least: float, *, n_cells: int) -> float:
+    """Raise a threshold on correlations to what chance hardly reaches, which few cells need.
+
+    Parameters
+    ----------
+    least
+        Threshold asked for.
+    n_cells
+        Cells that correlations are taken over: their standard error is 1 / sqrt(n_cells).
+    """
+    return max(least, CHANCE / float(np.sqrt(n_cells)))

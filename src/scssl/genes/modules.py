@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scssl.errors import DataError, require
-from scssl.genes.coexpression import N_CELLS, CellSample, correlate, moments
+from scssl.genes.coexpression import N_CELLS, CellSample, above_chance, correlate, moments
 from scssl.genes.from_data import VariableGenes
 from scssl.genes.programmes import Programmes
 from scssl.log import logger
@@ -67,7 +67,8 @@ def learn_modules(
     n_genes
         Most variable genes to look at. The memory needed grows with its square (4,000: about 0.6 GB).
     min_correlation
-        Least correlation of a gene with the rest of its module; other genes are in none.
+        Least correlation of a gene with the rest of its module; other genes are in none. Below 1,600 cells (at 0.1)
+        more is asked for: four standard errors, 4 / sqrt(cells).
     n_cells
         Cells to look at; all training cells where there are no more.
     seed
@@ -88,6 +89,7 @@ def learn_modules(
     require("n_modules", n_modules, holds=n_modules >= 1, must="at least 1")
     require("min_correlation", min_correlation, holds=0 < min_correlation < 1, must="between 0 and 1")
     sample = CellSample.draw(corpus, n_cells=n_cells, seed=seed)
+    least = above_chance(min_correlation, n_cells=sample.n_cells)
     known = moments(sample)
     genes = variable_genes(sample, known=known, n_genes=n_genes)
     if len(genes) < 2 * min_genes:
@@ -98,12 +100,12 @@ def learn_modules(
         raise DataError(message)
     correlation = correlate(sample, rows=genes, columns=genes, known=known)
     labels = cluster(correlation, n_modules=min(n_modules, len(genes) // min_genes))
-    central, labels = settle(correlation, labels, min_genes=min_genes, min_correlation=min_correlation)
-    inside = _inside(central, labels, overlapping=overlapping, min_correlation=min_correlation)
+    central, labels = settle(correlation, labels, min_genes=min_genes, min_correlation=least)
+    inside = _inside(central, labels, overlapping=overlapping, min_correlation=least)
     if inside.shape[1] == 0:
         message = (
             f"no {min_genes} genes are expressed together in the {sample.n_cells:,} training cells looked at (least "
-            f"correlation {min_correlation}); use fewer or smaller modules, or a file of gene sets"
+            f"correlation {least:.2f}); use fewer or smaller modules, or a file of gene sets"
         )
         raise DataError(message)
     if inside.shape[1] < n_modules:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scssl.errors import DataError, require
-from scssl.genes.coexpression import N_CELLS, CellSample, correlate, moments
+from scssl.genes.coexpression import N_CELLS, CellSample, above_chance, correlate, moments
 from scssl.genes.gmt import unique_names
 from scssl.genes.mapping import match_names
 from scssl.genes.modules import MIN_EXPRESSED, expressed_genes
@@ -53,7 +53,8 @@ def learn_regulons(
     n_targets
         Most targets of a factor: those most correlated with it.
     min_correlation
-        Least correlation (log1p CP10k, within sources) of a target with its factor.
+        Least correlation (log1p CP10k, within sources) of a target with its factor. Below 1,600 cells (at 0.1) more is
+        asked for: four standard errors, 4 / sqrt(cells).
     min_genes
         Factors with fewer targets are left out.
     n_cells
@@ -82,6 +83,7 @@ def learn_regulons(
     listed = np.unique(list(match.position.values()))
     listed = listed[listed >= 0]
     sample = CellSample.draw(corpus, n_cells=n_cells, seed=seed)
+    least = above_chance(min_correlation, n_cells=sample.n_cells)
     known = moments(sample)
     expressed = expressed_genes(known)
     columns = np.flatnonzero(expressed)
@@ -95,7 +97,7 @@ def learn_regulons(
         part = rows[start : start + AT_A_TIME]
         correlation = correlate(sample, rows=part, columns=columns, known=known)
         for gene, values in zip(part, correlation, strict=True):
-            targets = _best(np.where(columns == gene, 0, values), n_targets, min_correlation)
+            targets = _best(np.where(columns == gene, 0, values), n_targets, least)
             if len(targets) >= min_genes:
                 factor.append(int(gene))
                 row = np.zeros(len(panel), dtype=bool)
@@ -104,13 +106,13 @@ def learn_regulons(
     if not factor:
         message = (
             f"{file}: none of {len(rows):,} expressed factors has {min_genes} genes that correlate with it by "
-            f"{min_correlation} in {sample.n_cells:,} training cells; lower the threshold, or give a table of targets"
+            f"{least:.2f} in {sample.n_cells:,} training cells; lower the threshold, or give a table of targets"
         )
         raise DataError(message)
     regulators = np.zeros((len(factor), len(panel)), dtype=bool)
     regulators[np.arange(len(factor)), factor] = True
     origin = (
-        f"genes correlated with it by at least {min_correlation} in {sample.n_cells:,} cells of "
+        f"genes correlated with it by at least {least:.2f} in {sample.n_cells:,} cells of "
         f"{np.count_nonzero(known.n_cells)} sources, seed {seed}"
     )
     return Programmes(

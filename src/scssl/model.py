@@ -141,7 +141,7 @@ class CellModel:
         DataError
             If the values are not counts, or too few genes are known.
         """
-        from scssl.corpus.sources import open_source
+        from scssl.corpus.sources.source import open_source
 
         with open_source(data, layer=layer) as source:
             n_cells = source.n_cells

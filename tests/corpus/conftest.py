@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from scssl.corpus import Corpus
-from scssl.corpus.shard import Shard
+from scssl.corpus.format.shard import Shard
 from scssl.genes import GenePanel
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from scssl.corpus import Corpus
-from scssl.corpus import manifest as manifests
-from scssl.corpus.verify import verify_folder
+from scssl.corpus.format import manifest as manifests
+from scssl.corpus.format.verify import verify_folder
 from scssl.errors import FormatError, SettingsError
 
 
@@ -311,7 +311,7 @@ def test_real_cells_are_the_same_however_their_file_is_stored(real_data, tmp_pat
     """By row, by column or dense, plain or packed by gzip; large enough for matrices by column to go through files."""
     import anndata as ad
 
-    from scssl.corpus import matrices
+    from scssl.corpus.sources import matrices
 
     monkeypatch.setattr(matrices, "BLOCK_VALUES", 50_000)
     adata = ad.read_h5ad(real_data / "cells" / "pbmc10k_protein_scvi200.h5ad")

@@ -49,7 +49,8 @@ def random_corpus(seed, *, n_cells=150, n_genes=60, n_sources=3, with_measured=T
     counts[:, 0] += 1
     measured = np.ones((n_genes, n_sources), dtype=bool)
     if with_measured:
-        measured[2:] = rng.random((n_genes - 2, n_sources)) < 0.9
+        for code in range(n_sources):  # a source must have 50 genes
+            measured[2 + rng.permutation(n_genes - 2)[:8], code] = False
         counts[~measured.T[source]] = 0
     return corpus_of(counts, source, measured=measured)
 

@@ -252,7 +252,7 @@ def test_apply_leaves_out_stored_zeros_and_widens_only_when_needed():
     ],
 )
 def test_coverage_of_real_files(real_data, file, panel, genes, counts):
-    from scssl.corpus.sources import open_source
+    from scssl.corpus.sources.source import open_source
 
     with open_source(real_data / "cells" / f"{file}.h5ad") as source:
         mapped = harmonise(source.var, panel, file=file)

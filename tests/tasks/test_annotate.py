@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 import scssl
-from scssl.corpus.sources import open_source
+from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError, FormatError, SettingsError
 from scssl.genes import GenePanel, harmonise
 from scssl.tasks import Annotation, Annotator

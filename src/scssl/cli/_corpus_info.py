@@ -68,7 +68,7 @@ def _types(info: dict[str, Any]) -> str:
 
 
 def _unknown(column: dict[str, Any], info: dict[str, Any]) -> str:
-    from scssl.corpus.inspect import percent
+    from scssl.corpus.sources.inspect import percent
 
     n = column["n_unknown"]
     return f"; not known of {n:,} cells ({percent(n / info['cells'])})" if n else ""

@@ -110,7 +110,7 @@ def _check_and_estimate(
     reference_layer: str | None,
 ) -> None:
     """Find mistakes in columns and layers before the model is loaded, and say what is to be expected."""
-    from scssl.corpus.sources import open_source
+    from scssl.corpus.sources.source import open_source
     from scssl.errors import DataError
     from scssl.log import logger
     from scssl.tasks.labels import map_labels, read_labels

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scssl.cli.common import Common, Outcome
 
 if TYPE_CHECKING:
-    from scssl.corpus.inspect import FileReport
+    from scssl.corpus.sources.inspect import FileReport
 
 
 def check(
@@ -32,7 +32,7 @@ def check(
     layer
         Where the raw counts are: a layer, or "raw"; X without it.
     """
-    from scssl.corpus.inspect import inspect_file
+    from scssl.corpus.sources.inspect import inspect_file
 
     report = inspect_file(file, panel=panel, layer=layer)
     return Outcome(result=report.to_dict(), text=describe(report), exit_code=0 if report.usable else 2)
@@ -67,7 +67,7 @@ def _cells(report: FileReport) -> list[str]:
 
 
 def _genes(report: FileReport) -> list[str]:
-    from scssl.corpus.inspect import percent
+    from scssl.corpus.sources.inspect import percent
 
     genes = report.genes
     if genes is None:

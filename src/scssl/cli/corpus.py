@@ -234,7 +234,7 @@ def verify(path: Path, /, *, common: Common | None = None) -> Outcome:
         Options of every command.
     """
     del common
-    from scssl.corpus.verify import verify_folder
+    from scssl.corpus.format.verify import verify_folder
 
     n_files, problems = verify_folder(path)
     result = {"path": str(path), "files": n_files, "problems": problems, "whole": not problems}

@@ -49,7 +49,7 @@ def embed(
         Replace OUT.
     """
     from scssl import keys
-    from scssl.corpus.sources import open_source
+    from scssl.corpus.sources.source import open_source
     from scssl.log import logger
     from scssl.model import load
     from scssl.model_files import versions

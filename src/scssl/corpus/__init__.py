@@ -10,12 +10,12 @@ from scssl.corpus.store import Corpus
 
 if TYPE_CHECKING:
     from scssl.corpus.batch import CellBatch
-    from scssl.corpus.loader import CorpusLoader
+    from scssl.corpus.loader.loader import CorpusLoader
 
 __all__ = ["BuildSettings", "CellBatch", "Corpus", "CorpusLoader"]
 
 # These need torch, which building and inspecting a corpus does not.
-_LAZY = {"CellBatch": "scssl.corpus.batch", "CorpusLoader": "scssl.corpus.loader"}
+_LAZY = {"CellBatch": "scssl.corpus.batch", "CorpusLoader": "scssl.corpus.loader.loader"}
 
 
 def __getattr__(name: str) -> Any:

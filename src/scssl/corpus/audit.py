@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from scssl.corpus.barcodes import has_barcode
-from scssl.corpus.inspect import percent
-from scssl.corpus.manifest import SPLITS
+from scssl.corpus.build.barcodes import has_barcode
+from scssl.corpus.format.manifest import SPLITS
 from scssl.corpus.shared import SharedCells, find_shared
-from scssl.corpus.sources import CellSource, open_source
+from scssl.corpus.sources.inspect import percent
+from scssl.corpus.sources.source import CellSource, open_source
 from scssl.corpus.store import Corpus
 from scssl.corpus.summary import count_values, is_known
 from scssl.errors import SettingsError
@@ -59,7 +59,7 @@ def audit(
     """Say which cells, donors and data sets of some data are in a corpus.
 
     Scores on cells that a model was pre-trained on are too good. Cells are the same if their barcodes are, and their
-    counts on the genes that both measured; see `scssl.corpus.copies`.
+    counts on the genes that both measured; see `scssl.corpus.build.copies`.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scssl.corpus.sources import open_source
+from scssl.corpus.sources.source import open_source
 from scssl.corpus.store import Corpus
 from scssl.errors import SettingsError
 from scssl.log import logger

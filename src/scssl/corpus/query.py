@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scssl.corpus.batch import CellBatch
-from scssl.corpus.inspect import check_counts
-from scssl.corpus.sources import open_source
+from scssl.corpus.sources.inspect import check_counts
+from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise
 from scssl.log import logger

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from scssl.corpus.shard import RESERVED, SOURCE
+from scssl.corpus.format.shard import RESERVED, SOURCE
 from scssl.corpus.where import Condition
 from scssl.errors import SettingsError, require
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import scipy.sparse as sp
 
-from scssl.corpus.barcodes import barcode_keys
-from scssl.corpus.copies import MIN_EQUAL, Sketch, gene_order, matching_pairs, sketch
-from scssl.corpus.manifest import SPLITS
-from scssl.corpus.shard import SOURCE
-from scssl.corpus.values import check_counts
+from scssl.corpus.build.barcodes import barcode_keys
+from scssl.corpus.build.copies import MIN_EQUAL, Sketch, gene_order, matching_pairs, sketch
+from scssl.corpus.format.manifest import SPLITS
+from scssl.corpus.format.shard import SOURCE
+from scssl.corpus.sources.values import check_counts
 from scssl.genes import harmonise
 from scssl.log import progress
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scssl.corpus.shard import Shard
-    from scssl.corpus.sources import CellSource
+    from scssl.corpus.format.shard import Shard
+    from scssl.corpus.sources.source import CellSource
     from scssl.corpus.store import Corpus
 
 _CELLS_AT_ONCE: Final = 4096

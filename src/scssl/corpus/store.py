@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
-from scssl.corpus import manifest, size_factors
-from scssl.corpus.compressed import ZarrVector
-from scssl.corpus.manifest import SPLITS
+from scssl.corpus import size_factors
+from scssl.corpus.format import manifest
+from scssl.corpus.format.manifest import SPLITS
+from scssl.corpus.format.shard import Shard, open_shard
+from scssl.corpus.format.tables import (
+    check_lengths,
+    count_sources,
+    groups_name,
+    read_groups,
+    read_obs,
+    read_panel,
+    read_table,
+    table_names,
+)
+from scssl.corpus.format.verify import verify_folder
 from scssl.corpus.settings import BuildSettings, Compress, Duplicates
-from scssl.corpus.shard import N_COUNTS, SOURCE, SPLIT, FileVector, Shard, open_shard
-from scssl.corpus.verify import verify_folder
 from scssl.errors import FormatError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scssl.corpus.loader import CorpusLoader
+    from scssl.corpus.loader.loader import CorpusLoader
     from scssl.genes import GenePanel
 
 Split = Literal["train", "val", "test"]
-GENES = "genes.tsv"
-
-
-def table_names(generation: int) -> tuple[str, str]:
-    """Names of the files of `Corpus.measured` and `Corpus.gene_counts`, which change when cells are added."""
-    number = f"-{generation}" if generation else ""
-    return f"measured{number}.npy", f"gene_counts{number}.npy"
-
-
-def groups_name(generation: int) -> str:
-    """Name of the file that says which group is in which split, which changes when cells are added."""
-    return f"splits-{generation}.tsv" if generation else "splits.tsv"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,26 +130,13 @@ class Corpus:
         ScsslError
             If a file, a column or a setting cannot be used; nothing is left at `out`.
         """
-        from scssl.corpus.build import build
+        from scssl.corpus.build.create import build
 
         settings = BuildSettings.of(
-            genes=genes,
-            obs=obs,
-            layer=layer,
-            source=source,
-            measured=measured,
-            where=where,
-            unlabelled=unlabelled,
-            min_counts=min_counts,
-            min_genes=min_genes,
-            max_mito=max_mito,
-            duplicates=duplicates,
-            split_by=split_by,
-            val=val,
-            test=test,
-            seed=seed,
-            compress=compress,
-        )
+            genes=genes, obs=obs, layer=layer, source=source, measured=measured, where=where, unlabelled=unlabelled,
+            min_counts=min_counts, min_genes=min_genes, max_mito=max_mito, duplicates=duplicates, split_by=split_by,
+            val=val, test=test, seed=seed, compress=compress,
+        )  # fmt: skip
         build(files, out, settings=settings, overwrite=overwrite, workers=workers, dask=dask)
         return cls.open(out)
 
@@ -190,7 +174,7 @@ class Corpus:
         ScsslError
             If a file, a column or a setting cannot be used; the corpus then is as before.
         """
-        from scssl.corpus.append import append
+        from scssl.corpus.build.append import append
 
         append(self, files, workers=workers, dask=dask, **settings)
         assert self.path is not None
@@ -233,25 +217,13 @@ class Corpus:
         ScsslError
             If the values are no counts, or a column or a setting cannot be used.
         """
-        from scssl.corpus.memory import build_in_memory
+        from scssl.corpus.build.memory import build_in_memory
 
         settings = BuildSettings.of(
-            genes=genes,
-            obs=obs,
-            layer=layer,
-            source=source,
-            measured=measured,
-            where=where,
-            unlabelled=unlabelled,
-            min_counts=min_counts,
-            min_genes=min_genes,
-            max_mito=max_mito,
-            duplicates=duplicates,
-            split_by=split_by,
-            val=val,
-            test=test,
-            seed=seed,
-        )
+            genes=genes, obs=obs, layer=layer, source=source, measured=measured, where=where, unlabelled=unlabelled,
+            min_counts=min_counts, min_genes=min_genes, max_mito=max_mito, duplicates=duplicates, split_by=split_by,
+            val=val, test=test, seed=seed,
+        )  # fmt: skip
         return build_in_memory(adata, settings=settings)
 
     @classmethod
@@ -271,7 +243,7 @@ class Corpus:
         root = Path(path)
         content = manifest.read_manifest(root)
         manifest.check_sizes(root, content)
-        panel = _read_panel(root, content["panel"])
+        panel = read_panel(root, content["panel"])
         sources = [entry["name"] for entry in content["sources"]]
         categories = dict(content["columns"])
         shape = (len(sources), len(panel))
@@ -283,13 +255,13 @@ class Corpus:
             message = f"{root / manifest.FILE}: an entry of 'shards' cannot be understood ({error})"
             raise FormatError(message) from error
         for entry, shard in zip(content["shards"], shards, strict=True):
-            _check_lengths(root, entry["path"], shard, content["files"])
+            check_lengths(root, entry["path"], shard, content["files"])
         return cls(
             panel=panel,
             sources=sources,
             categories=categories,
-            measured=_read_table(root / measured, shape, np.dtype(bool)),
-            gene_counts=_read_table(root / gene_counts, shape, np.dtype(np.int64)),
+            measured=read_table(root / measured, shape, np.dtype(bool)),
+            gene_counts=read_table(root / gene_counts, shape, np.dtype(np.int64)),
             shards=shards,
             settings=content["settings"],
             report=content["report"],
@@ -323,12 +295,10 @@ class Corpus:
         split
             ``train``, ``val``, ``test``, or None for all.
         """
-        if split is None:
-            return self.shards
-        if split not in SPLITS:
+        if split not in (None, *SPLITS):
             message = f"split={split!r} is not possible; choose one of {', '.join(SPLITS)}"
             raise SettingsError(message)
-        return [shard for shard in self.shards if shard.split == split]
+        return [shard for shard in self.shards if split in (None, shard.split)]
 
     def obs(self, split: Split | None = None) -> pd.DataFrame:
         """Read the cells' annotations, in stored order.
@@ -343,41 +313,13 @@ class Corpus:
         pandas.DataFrame
             Indexed by cell name: ``source``, ``split`` and the kept columns as categoricals, ``n_counts`` int64.
         """
-        shards = self.shards_of(split)
-
-        def join(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-            return np.concatenate([np.empty(0, dtype=dtype), *parts])
-
-        names = {SOURCE: self.sources, **self.categories}
-        columns: dict[str, Any] = {}
-        for column, categories in names.items():
-            codes = join([shard.read_codes(column, n_names=len(categories)) for shard in shards], np.int32)
-            columns[column] = pd.Categorical.from_codes(codes, categories=pd.Index(categories, dtype=object))
-        which = np.repeat([SPLITS.index(s.split) for s in shards], [s.n_cells for s in shards]).astype(np.int8)
-        columns[SPLIT] = pd.Categorical.from_codes(which, categories=pd.Index(SPLITS, dtype=object))
-        columns[N_COUNTS] = join([shard.n_counts[:] for shard in shards], np.int64)
-        index = pd.Index(join([shard.cell_names() for shard in shards], object), dtype=object)
-        first = [SOURCE, SPLIT, N_COUNTS]
-        return pd.DataFrame(columns, index=index)[[*first, *(c for c in columns if c not in first)]]
+        return read_obs(self.shards_of(split), sources=self.sources, categories=self.categories)
 
     def groups(self) -> list[tuple[str, str, str, int]]:
-        """Which groups (donors) are in which split: source, group, split, cells; none if cells were split one by one.
-
-        Raises
-        ------
-        FormatError
-            If the table is altered.
-        """
+        """Which groups (donors) are in which split: source, group, split, cells; none if cells were split one by one."""
         if self.path is None or self.settings["split_by"] == "cell":
             return []
-        path = self.path / groups_name(self.generation)
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, delimiter="\t", strict=True))
-            return [(row["source"], row["group"], row["split"], int(row["cells"])) for row in rows]
-        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-            message = f"{path}: cannot be read ({error}); the file is truncated or altered"
-            raise FormatError(message) from error
+        return read_groups(self.path / groups_name(self.generation))
 
     def loader(
         self,
@@ -400,38 +342,23 @@ class Corpus:
 
         Parameters
         ----------
-        split, batch_size, shuffle, seed, labels, where, balance, max_repeats
-            Which cells and in which order; see `CorpusLoader`.
-        drop_last, rank, world_size, workers, pin_memory
-            How they are given out; see `CorpusLoader`.
+        split, batch_size, shuffle, seed, labels, where, balance, max_repeats, drop_last, rank, world_size
+            See `CorpusLoader`.
+        workers, pin_memory
+            See `CorpusLoader`.
         """
-        from scssl.corpus.loader import CorpusLoader
+        from scssl.corpus.loader.loader import CorpusLoader
 
         return CorpusLoader(
-            self,
-            split=split,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            labels=labels,
-            where=where,
-            balance=balance,
-            max_repeats=max_repeats,
-            drop_last=drop_last,
-            rank=rank,
-            world_size=world_size,
-            workers=workers,
-            pin_memory=pin_memory,
-        )
+            self, split=split, batch_size=batch_size, shuffle=shuffle, seed=seed, labels=labels, where=where,
+            balance=balance, max_repeats=max_repeats, drop_last=drop_last, rank=rank, world_size=world_size,
+            workers=workers, pin_memory=pin_memory,
+        )  # fmt: skip
 
     @cached_property
     def source_cells(self) -> NDArray[np.int64]:
         """(n_sources,) cells of each source in the train split."""
-        counts = np.zeros(len(self.sources), dtype=np.int64)
-        for shard in self.shards_of("train"):
-            codes = shard.read_codes(SOURCE, n_names=len(self.sources))
-            counts += np.bincount(codes[codes >= 0], minlength=len(self.sources))
-        return counts
+        return count_sources(self.shards_of("train"), n_sources=len(self.sources))
 
     @cached_property
     def _gene_share(self) -> NDArray[np.float32]:
@@ -455,8 +382,7 @@ class Corpus:
         """Size on disk, or of the counts when in memory."""
         if self.path is None:
             return sum(np.asarray(part).nbytes for s in self.shards for part in (s.values, s.indices, s.indptr))
-        content = manifest.read_manifest(self.path)
-        return sum(int(entry["bytes"]) for entry in content["files"].values())
+        return sum(int(entry["bytes"]) for entry in manifest.read_manifest(self.path)["files"].values())
 
     def verify(self) -> list[str]:
         """Recompute the checksum of every file.
@@ -467,39 +393,3 @@ class Corpus:
             One sentence per file that is missing, altered or unknown; empty when the corpus is whole.
         """
         return [] if self.path is None else verify_folder(self.path)[1]
-
-
-def _read_panel(root: Path, entry: Mapping[str, Any]) -> GenePanel:
-    from scssl.genes import GenePanel
-
-    panel = replace(GenePanel.from_file(root / GENES), name=entry["name"], species=entry["species"])
-    if panel.fingerprint != entry["fingerprint"]:
-        message = f"{root / GENES}: these are not the genes that the corpus was built with: the file was altered"
-        raise FormatError(message)
-    return panel
-
-
-def _check_lengths(root: Path, folder: str, shard: Shard, files: Mapping[str, Any]) -> None:
-    """Make sure that a shard's arrays are files of the corpus, as long as the manifest says."""
-    arrays = (shard.values, shard.indices, shard.indptr, shard.n_counts, *shard.codes.values())
-    for array in arrays:
-        assert isinstance(array, FileVector | ZarrVector)
-        name = f"{folder}/{array.path.relative_to(root / folder).as_posix()}"
-        # How long a compressed array is, its own description says when it is first read.
-        if name not in files or (
-            isinstance(array, FileVector) and files[name]["bytes"] != len(array) * array.dtype.itemsize
-        ):
-            message = f"{root / manifest.FILE}: {name} is not listed with the size that its shard has; it was altered"
-            raise FormatError(message)
-
-
-def _read_table(path: Path, shape: tuple[int, int], dtype: np.dtype) -> NDArray[Any]:
-    try:
-        table: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        message = f"{path}: cannot be read ({error}); the file is truncated or altered"
-        raise FormatError(message) from error
-    if table.shape != shape or table.dtype != dtype:
-        message = f"{path}: holds {table.dtype} {table.shape}, expected {dtype} {shape}; the file was altered"
-        raise FormatError(message)
-    return table

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from scssl.corpus.annotation import NOT_KNOWN, guess_columns
-from scssl.corpus.manifest import SPLITS
+from scssl.corpus.format.manifest import SPLITS
 from scssl.corpus.pool_size import loading_memory
+from scssl.corpus.sources.annotation import NOT_KNOWN, guess_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

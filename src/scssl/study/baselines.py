@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from scssl.corpus import Corpus
-from scssl.corpus.inspect import check_counts
-from scssl.corpus.sources import open_source
+from scssl.corpus.sources.inspect import check_counts
+from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise, load_panel
 from scssl.tasks.annotate import Annotator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 import numpy as np
 import pandas as pd
 
-from scssl.corpus.sources import open_source
+from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.log import logger
 from scssl.tasks import annotator_files

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from scssl import keys
-from scssl.corpus.formats import anndata_kind
-from scssl.corpus.sources import open_source, plain_strings
+from scssl.corpus.sources.formats import anndata_kind
+from scssl.corpus.sources.source import open_source, plain_strings
 from scssl.errors import DataError, SettingsError
 from scssl.files import usual_permissions
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from scssl.corpus import Corpus
     from scssl.corpus.batch import CellBatch
-    from scssl.corpus.loader import CorpusLoader
+    from scssl.corpus.loader.loader import CorpusLoader
     from scssl.pretext import PretextTask
     from scssl.training.config import Config
 

@@ -1,0 +1,1 @@
+"""From files to a corpus: plan, read, shuffle on disk, write shards; on one process or many, and gone on with."""

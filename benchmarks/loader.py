@@ -271,7 +271,7 @@ def tune(contestants: list[Contestant], args: argparse.Namespace) -> tuple[dict[
         rows = []
         for options in grids.get(contestant.script, []):
             command = contestant.with_options(**options).command(
-                batch_size=4096, epochs=2, max_seconds=args.max_seconds
+                batch_size=4096, epochs=3, max_seconds=args.max_seconds
             )
             done = measuring.run(command, cores=args.cores, env=contestant.env)
             epochs = [event for event in done["events"] if event["event"] == "epoch"]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from scssl.corpus.batch import CellBatch
 from scssl.nn import Architecture
 from scssl.pretext import Draw
+from scssl.pretext.augment import View
 from scssl.pretext.byol import byol_loss
 from scssl.pretext.projector import cosine_momentum
 from scssl.training import Config, build_task
@@ -72,9 +75,28 @@ def test_the_loss_is_symmetric_in_the_views():
     torch.testing.assert_close(one, other)
     # By hand: each prediction against the target of the other view.
     aims = [task.target_projector(task.target_encoder(v.x, hidden=v.hidden)) for v in (first, second)]
+    aims = [aim - aim.mean(dim=0) for aim in aims]
     predictions = [task.predictor(task.projector(code)) for code in codes]
     slow = [_slow(predictions[i].detach().numpy(), aims[1 - i].numpy()) for i in (0, 1)]
     assert one.item() == pytest.approx(np.mean(slow), rel=1e-4)
+
+
+def test_targets_are_distances_from_the_mean_of_their_source():
+    task = _task().eval()
+    task.target_encoder.forward, task.target_projector = (lambda x, **_: x), torch.nn.Identity()
+    task.predictor = task.projector = torch.nn.Identity()
+    rows = torch.randn(4, 10, 5, generator=torch.Generator().manual_seed(0))
+    source = torch.arange(10) % 3
+    views = [View(x, None, None, source) for x in rows[:2]]
+    aims = rows[:2].clone()
+    for code in range(3):
+        for aim in aims:
+            aim[source == code] -= aim[source == code].mean(dim=0)
+    expected = (byol_loss(rows[2], aims[1]) + byol_loss(rows[3], aims[0])) / 2
+    torch.testing.assert_close(task.view_losses(views, tuple(rows[2:]))["loss"], expected)
+    task.settings = replace(task.settings, within_source=False)
+    expected = (byol_loss(rows[2], rows[1]) + byol_loss(rows[3], rows[0])) / 2
+    torch.testing.assert_close(task.view_losses(views, tuple(rows[2:]))["loss"], expected)
 
 
 def test_the_target_moves_after_every_step_as_a_moving_average():
@@ -149,6 +171,6 @@ def test_the_code_does_not_collapse_while_the_loss_falls():
         losses["loss"].backward()
         optimiser.step()
         task.after_step(progress=(epoch + 1) / 100)
-    assert losses["loss"] < 0.5 * first["loss"]
+    assert losses["loss"] < 0.8 * first["loss"]
     assert losses["code_std"] > 0.3 * first["code_std"]
     assert losses["code_rank"] > 2

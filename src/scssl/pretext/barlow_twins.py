@@ -9,14 +9,14 @@ from torch import nn
 
 from scssl.errors import require
 from scssl.pretext.base import PretextRecord, register
-from scssl.pretext.two_view import EmbeddingSettings, EmbeddingTask, centred, off_diagonal_square
+from scssl.pretext.two_view import EmbeddingTask, TwoViewSettings, centred, off_diagonal_square
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarlowTwinsSettings(EmbeddingSettings):
+class BarlowTwinsSettings(TwoViewSettings):
     """Settings of Barlow Twins."""
 
     redundancy: float = 0.0051

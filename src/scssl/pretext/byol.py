@@ -10,8 +10,9 @@ from torch import nn
 
 from scssl.errors import require
 from scssl.pretext.base import PretextRecord, register
+from scssl.pretext.gather import gather
 from scssl.pretext.projector import Averaged, cosine_momentum, perceptron
-from scssl.pretext.two_view import Pair, TwoViewSettings, TwoViewTask, Views
+from scssl.pretext.two_view import Pair, TwoViewSettings, TwoViewTask, Views, centred
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +65,9 @@ class Byol(TwoViewTask):
 
     .. math:: \xi \leftarrow \tau \xi + (1 - \tau) \theta, \qquad \tau = 1 - (1 - \tau_0) (\cos \pi p + 1) / 2
 
-    at progress :math:`p` of the run.
+    at progress :math:`p` of the run. Targets are taken as distances from the mean of their source (unless
+    ``within_source`` is off, as in the paper): what all cells of a source share need not be predicted, and a code that
+    is the same for all of them predicts nothing. The batch norm in the authors' projector has such an effect too.
     """
 
     record = PretextRecord(
@@ -123,9 +126,15 @@ class Byol(TwoViewTask):
             Their codes, with gradient.
         """
         targets = [self.target_encoder(view.x, hidden=view.hidden, unmeasured=view.unmeasured) for view in views]
-        aims = [self.target_projector(code).float() for code in targets]
-        predictions = [self.predictor(self.projector(code)).float() for code in codes]
-        both = byol_loss(predictions[0], aims[1]), byol_loss(predictions[1], aims[0])
+        aims = [self.target_projector(code) for code in targets]
+        predictions = [self.predictor(self.projector(code)) for code in codes]
+        source = self.sources(views)
+        with torch.autocast(codes[0].device.type, enabled=False):
+            first, second = (gather(rows.float()) for rows in predictions)
+            aim_1, aim_2 = (gather(rows.float()) for rows in aims)
+            if source is not None:
+                aim_1, aim_2 = centred(aim_1, source=source)[0], centred(aim_2, source=source)[0]
+            loss = (byol_loss(first, aim_2) + byol_loss(second, aim_1)) / 2
         code, target = codes[0].detach().float(), targets[0].float()
         distance = torch.linalg.vector_norm(code - target) / torch.linalg.vector_norm(code)
-        return {"loss": (both[0] + both[1]) / 2, "target_distance": distance}
+        return {"loss": loss, "target_distance": distance}

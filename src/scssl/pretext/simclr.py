@@ -10,14 +10,14 @@ from torch import nn
 
 from scssl.errors import require
 from scssl.pretext.base import PretextRecord, register
-from scssl.pretext.two_view import EmbeddingSettings, EmbeddingTask
+from scssl.pretext.two_view import EmbeddingTask, TwoViewSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimclrSettings(EmbeddingSettings):
+class SimclrSettings(TwoViewSettings):
     """Settings of SimCLR."""
 
     temperature: float = 0.2

@@ -32,20 +32,14 @@ class TwoViewSettings(Augmentation):
 
     projector: tuple[int, ...] = (256, 256)
     """Units of the projector's layers after the code; the last is the width of what the loss compares."""
+    within_source: bool = True
+    """Compare cells with those of the same source only, or with the mean of these. Views of a cell share its source:
+    else the code would be driven to tell sources apart."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         holds = len(self.projector) > 0 and min(self.projector) > 0
         require("task.projector", list(self.projector), holds=holds, must="one or more widths, each 1 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddingSettings(TwoViewSettings):
-    """Settings of two-view tasks that compare cells with each other."""
-
-    within_source: bool = True
-    """Compare cells with those of the same source only. Views of a cell share its source, so that else the code would
-    be driven to tell sources apart."""
 
 
 class TwoViewTask(PretextTask):
@@ -102,6 +96,10 @@ class TwoViewTask(PretextTask):
         code: Tensor = self.encoder(view.x, hidden=view.hidden, unmeasured=view.unmeasured)
         return code
 
+    def sources(self, views: Views) -> Tensor | None:
+        """Return the sources of the cells of all processes, or None if these do not matter."""
+        return gather(views[0].source) if self.settings.within_source else None
+
     @abstractmethod
     def view_losses(self, views: Views, codes: Pair) -> dict[str, Tensor]:
         """Return ``loss`` and its parts, given two views and their codes.
@@ -118,8 +116,6 @@ class TwoViewTask(PretextTask):
 class EmbeddingTask(TwoViewTask):
     """Two-view tasks whose loss is a function of the embeddings of all cells of the batch, on all processes."""
 
-    settings: EmbeddingSettings
-
     def view_losses(self, views: Views, codes: Pair) -> dict[str, Tensor]:
         """Project the codes, gather them from all processes, and compare.
 
@@ -131,7 +127,7 @@ class EmbeddingTask(TwoViewTask):
             Codes of the two views, with gradient.
         """
         first, second = self.projector(codes[0]), self.projector(codes[1])
-        source = gather(views[0].source) if self.settings.within_source else None
+        source = self.sources(views)
         # Correlations near 1 are lost in the eight bits of bf16.
         with torch.autocast(first.device.type, enabled=False):
             return self.compare(gather(first.float()), gather(second.float()), source=source)

@@ -10,7 +10,7 @@ from torch import nn
 
 from scssl.errors import require
 from scssl.pretext.base import PretextRecord, register
-from scssl.pretext.two_view import EmbeddingSettings, EmbeddingTask, covariance, off_diagonal_square
+from scssl.pretext.two_view import EmbeddingTask, TwoViewSettings, covariance, off_diagonal_square
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ EPSILON: Final = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class VicregSettings(EmbeddingSettings):
+class VicregSettings(TwoViewSettings):
     """Settings of VICReg."""
 
     invariance: float = 25.0

@@ -70,7 +70,7 @@ def test_a_file_can_be_pretrained_on(atlas_file, tmp_path):
     [
         (["--preset", "huge"], "choose one of: default"),
         (["--pretext", "byolo"], "choose one of: "),
-        (["--masking", "holes"], "Choose from: "random""),
+        (["--masking", "holes"], 'Choose from: "random"'),
         (["--set", "training.epoch=2"], "did you mean 'epochs'"),
         (["--config", "nowhere.yaml"], "no such settings file"),
         (["--resume"], "no interrupted run"),

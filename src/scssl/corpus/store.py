@@ -316,7 +316,7 @@ class Corpus:
         return read_obs(self.shards_of(split), sources=self.sources, categories=self.categories)
 
     def groups(self) -> list[tuple[str, str, str, int]]:
-        """Which groups (donors) are in which split: source, group, split, cells; none if cells were split one by one."""
+        """Which groups (donors) are in which split: source, group, split, cells; none if cells were split singly."""
         if self.path is None or self.settings["split_by"] == "cell":
             return []
         return read_groups(self.path / groups_name(self.generation))

@@ -194,6 +194,7 @@ def format_files(work: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     source = simulated_files.simulate(work / "h5ad", n_cells=FORMAT_CELLS)[0]
     files = {
+        "gzip CSR, few cells: start-up": files_of(work, 1000)[0],
         "gzip CSR": source,
         "uncompressed CSR": folder / "csr.h5ad",
         "uncompressed CSC": folder / "csc.h5ad",

@@ -86,6 +86,11 @@ def main() -> None:
             for found in pool.map(run, jobs):
                 rows += found
                 print(json.dumps(found), flush=True)
+    # Arms that were not run again keep their scores.
+    path = protocol.RESULTS / f"{given.name}.json"
+    before = json.loads(path.read_text())["scores"] if given.only and path.is_file() else []
+    rows = [row for row in before if row["arm"] not in arms] + rows
+    rows.sort(key=lambda row: (row["data"], row["seed"], list(ARMS).index(row["arm"])))
     summary = summarise(rows)
     protocol.write(
         given.name,

@@ -14,7 +14,7 @@ from scssl.corpus import Corpus
 from scssl.errors import DataError, SettingsError
 from scssl.genes import GenePanel, learn_modules, learn_regulons, load_programmes
 from scssl.genes.coexpression import BLOCK, CHUNK, CellSample, above_chance, correlate, moments
-from scssl.genes.modules import centrality, cluster, settle
+from scssl.genes.clustering import centrality, cluster, settle
 
 N_PLANTED = 15
 """Genes of each planted group; the first one is its 'factor'."""
@@ -184,6 +184,11 @@ def test_planted_modules_are_found(planted, n_modules, seed):
     assert found.sizes.tolist() == sorted(found.sizes, reverse=True)
     assert not found.regulators.any()
     assert "1,500 cells of 2 sources" in found.descriptions[0]
+
+
+def test_expressed_genes_beyond_the_most_variable_ones_join(planted):
+    found = learn_modules(planted, n_modules=3, n_genes=36, min_genes=5)
+    assert groups(found) >= PLANTED
 
 
 def test_names_are_the_most_central_genes(planted):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scssl.errors import DataError, require
+from scssl.genes.clustering import cluster, settle
 from scssl.genes.coexpression import N_CELLS, CellSample, above_chance, correlate, moments
 from scssl.genes.from_data import VariableGenes
 from scssl.genes.programmes import Programmes
@@ -28,8 +29,8 @@ MIN_EXPRESSING: Final = 20
 """Fewest cells that must express it."""
 MIN_ELIGIBLE: Final = 0.1
 """Least share of the cells that must come from sources that measured a gene: correlations over fewer are noise."""
-ROUNDS: Final = 3
-"""Times that each gene goes to the module that it is most correlated with."""
+AT_A_TIME: Final = 4096
+"""Further genes whose correlations are in memory together."""
 HALF: Final = 0.5
 """In overlapping modules: least share of its best correlation that a gene must have with a further module."""
 
@@ -50,8 +51,8 @@ def learn_modules(
 
     The most variable genes are clustered (Ward's method) by the leading eigenvectors of their correlations within
     sources. Then each gene goes to the module whose other genes, taken together, it is most correlated with, as in
-    the module membership of WGCNA (Langfelder and Horvath 2008, doi 10.1186/1471-2105-9-559). No step but the sampling
-    of cells is random.
+    the module membership of WGCNA (Langfelder and Horvath 2008, doi 10.1186/1471-2105-9-559), and the other expressed
+    genes join likewise. No step but the sampling of cells is random.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def learn_modules(
         Whether a gene may be in several modules: in each that it has at least half as much correlation with as with
         its own.
     n_genes
-        Most variable genes to look at. The memory needed grows with its square (4,000: about 0.6 GB).
+        Most variable genes, of which modules are made. The memory needed grows with its square (4,000: about 0.6 GB).
     min_correlation
         Least correlation of a gene with the rest of its module; other genes are in none. Below 1,600 cells (at 0.1)
         more is asked for: four standard errors, 4 / sqrt(cells).
@@ -101,15 +102,24 @@ def learn_modules(
     correlation = correlate(sample, rows=genes, columns=genes, known=known)
     labels = cluster(correlation, n_modules=min(n_modules, len(genes) // min_genes))
     central, labels = settle(correlation, labels, min_genes=min_genes, min_correlation=least)
-    inside = _inside(central, labels, overlapping=overlapping, min_correlation=least)
-    if inside.shape[1] == 0:
+    if central.shape[1] == 0:
         message = (
             f"no {min_genes} genes are expressed together in the {sample.n_cells:,} training cells looked at (least "
             f"correlation {least:.2f}); use fewer or smaller modules, or a file of gene sets"
         )
         raise DataError(message)
-    if inside.shape[1] < n_modules:
-        logger.info("%d of %d modules have at least %d genes", inside.shape[1], n_modules, min_genes)
+    if central.shape[1] < n_modules:
+        logger.info("%d of %d modules have at least %d genes", central.shape[1], n_modules, min_genes)
+    genes, central, labels = join_others(
+        sample,
+        known=known,
+        genes=genes,
+        correlation=correlation,
+        central=central,
+        labels=labels,
+        min_correlation=least,
+    )
+    inside = _inside(central, labels, overlapping=overlapping, min_correlation=least)
     origin = f"learned from {sample.n_cells:,} cells of {np.count_nonzero(known.n_cells)} sources, seed {seed}"
     return _programmes(corpus.panel, genes, central, inside, max_genes=max_genes, origin=origin)
 
@@ -150,103 +160,44 @@ def variable_genes(sample: CellSample, *, known: Moments, n_genes: int) -> NDArr
     return np.sort(order[: min(n_genes, int(usable.sum()))])
 
 
-def cluster(correlation: NDArray[np.float64], *, n_modules: int) -> NDArray[np.int64]:
-    """Cluster genes by Ward's method on the leading eigenvectors of their correlations.
+def join_others(
+    sample: CellSample,
+    *,
+    known: Moments,
+    genes: NDArray[np.int64],
+    correlation: NDArray[np.float64],
+    central: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    min_correlation: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Let the other expressed genes join the modules that they are most correlated with, which stay what they are.
 
     Parameters
     ----------
-    correlation
-        (n_genes, n_genes) symmetric.
-    n_modules
-        Number of clusters, and of eigenvectors.
-
-    Returns
-    -------
-    (n_genes,) int64
-        Clusters.
-    """
-    from scipy.linalg import eigh
-    from scipy.sparse.linalg import eigsh
-    from sklearn.cluster import AgglomerativeClustering
-
-    if n_modules == 1:
-        return np.zeros(len(correlation), dtype=np.int64)
-    profile = correlation.copy()
-    np.fill_diagonal(profile, 0)
-    n_vectors = min(n_modules, len(profile) - 1)
-    if 5 * n_vectors < len(profile):
-        # The start is given, because ARPACK's own is random.
-        values, vectors = eigsh(profile, k=n_vectors, which="LA", v0=np.ones(len(profile)))
-    else:
-        values, vectors = (part[..., -n_vectors:] for part in eigh(profile))
-    points = vectors * np.sqrt(np.maximum(values, 0))
-    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-    return np.asarray(AgglomerativeClustering(n_modules, linkage="ward").fit_predict(points), dtype=np.int64)
-
-
-def centrality(correlation: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Correlation of each gene with the sum of the (standardised) other genes of each module.
-
-    Parameters
-    ----------
-    correlation
-        (n_genes, n_genes) symmetric, 1 on the diagonal.
-    labels
-        (n_genes,) modules from 0, -1 for none.
-
-    Returns
-    -------
-    (n_genes, n_modules) float64
-        With Σ over the module's genes j, k other than i: Σ r(i, j) / sqrt(Σ r(j, k)).
-    """
-    member = np.zeros((len(labels), labels.max(initial=-1) + 1))
-    member[np.flatnonzero(labels >= 0), labels[labels >= 0]] = 1
-    diagonal = np.diag(correlation)[:, None]
-    with_all = correlation @ member
-    with_others = with_all - diagonal * member
-    # The variance of the sum without gene i, which itself has 2 Σ r(i, j) + r(i, i) of it.
-    variance = (member * with_all).sum(axis=0) - member * (2 * with_others + diagonal)
-    scale = np.sqrt(np.maximum(variance, 0))
-    return np.asarray(np.divide(with_others, scale, out=np.zeros_like(with_others), where=scale > 1e-9))
-
-
-def settle(
-    correlation: NDArray[np.float64], labels: NDArray[np.int64], *, min_genes: int, min_correlation: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Move each gene to the module that it is most correlated with; dissolve modules that get too small.
-
-    Parameters
-    ----------
-    correlation
-        (n_genes, n_genes) symmetric, 1 on the diagonal.
-    labels
-        (n_genes,) modules to start from.
-    min_genes
-        Fewest genes of a module.
+    sample, known
+        Cells and their moments.
+    genes
+        (n_genes,) positions of the genes that were clustered.
+    correlation, central, labels
+        Their correlations, and what `settle` made of them.
     min_correlation
-        Least correlation of a gene with the rest of its module.
+        Least correlation of a gene with its module.
 
     Returns
     -------
-    central : (n_genes, n_modules) float64
-        Correlation of each gene with each module.
-    labels : (n_genes,) int64
-        The module of each gene, -1 for none.
+    genes, central, labels
+        The same with a row for every other expressed gene.
     """
-    for _ in range(ROUNDS):
-        labels = centrality(correlation, labels).argmax(axis=1)
-    while True:
-        # Genes of no module no longer count for what the modules are.
-        _, labels = np.unique(labels, return_inverse=True)
-        central = centrality(correlation, labels)
-        labels = np.where(central.max(axis=1) >= min_correlation, central.argmax(axis=1), -1)
-        sizes = np.bincount(labels[labels >= 0], minlength=central.shape[1])
-        if sizes.min() >= min_genes:
-            return central, labels
-        kept = np.flatnonzero(sizes >= min_genes)
-        if len(kept) == 0:
-            return np.zeros((len(labels), 0)), np.full(len(labels), -1, dtype=np.int64)
-        labels = kept[central[:, kept].argmax(axis=1)]
+    others = np.setdiff1d(np.flatnonzero(expressed_genes(known)), genes)
+    core = np.flatnonzero(labels >= 0)
+    member = (labels[core, None] == np.arange(central.shape[1])).astype(np.float64)
+    scale = np.sqrt((member * (correlation[np.ix_(core, core)] @ member)).sum(axis=0))
+    for start in range(0, len(others), AT_A_TIME):
+        rows = others[start : start + AT_A_TIME]
+        joined = correlate(sample, rows=rows, columns=genes[core], known=known) @ member / scale
+        best = np.where(joined.max(axis=1) >= min_correlation, joined.argmax(axis=1), -1)
+        central, labels = np.concatenate([central, joined]), np.concatenate([labels, best])
+    return np.concatenate([genes, others]), central, labels
 
 
 def _inside(
@@ -254,7 +205,7 @@ def _inside(
 ) -> NDArray[np.bool_]:
     """(n_genes, n_modules) which genes are in which modules."""
     own: NDArray[np.bool_] = labels[:, None] == np.arange(central.shape[1])
-    if not overlapping or central.shape[1] == 0:
+    if not overlapping:
         return own
     best = central.max(axis=1, keepdims=True)
     further = central >= np.maximum(min_correlation, HALF * best)

@@ -23,9 +23,9 @@ import json, sys
 from pathlib import Path
 from scssl.corpus import Corpus
 from scssl.corpus.build import create as build, spill
-from scssl.corpus.loader import loader
+from scssl.corpus import pool_size
 build.SHARD_BYTES, spill.FLUSH_NONZEROS = 4 << 20, 1_000_000
-loader.POOL_BYTES = 8 << 20
+pool_size.POOL_BYTES = 8 << 20
 def peak():
     # Not ru_maxrss, which starts at what the parent process had.
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scssl.corpus import Corpus
 from scssl.errors import DataError, SettingsError
 from scssl.genes import GenePanel, learn_modules, learn_regulons, load_programmes
-from scssl.genes.coexpression import BLOCK, CHUNK, CellSample, above_chance, correlate, moments
 from scssl.genes.clustering import centrality, cluster, settle
+from scssl.genes.coexpression import BLOCK, CHUNK, CellSample, above_chance, correlate, moments
+from scssl.genes.modules import join_others
 
 N_PLANTED = 15
 """Genes of each planted group; the first one is its 'factor'."""
@@ -187,8 +188,25 @@ def test_planted_modules_are_found(planted, n_modules, seed):
 
 
 def test_expressed_genes_beyond_the_most_variable_ones_join(planted):
-    found = learn_modules(planted, n_modules=3, n_genes=36, min_genes=5)
-    assert groups(found) >= PLANTED
+    sample = CellSample.draw(planted)
+    known = moments(sample)
+    C = correlate(sample, rows=np.arange(105), columns=np.arange(105), known=known)
+    # Ten genes of each group are clustered, the five others and the 60 of no group are left to join.
+    genes = np.array([g * N_PLANTED + i for g in range(3) for i in range(10)])
+    part = C[np.ix_(genes, genes)]
+    labels = np.repeat(np.arange(3), 10)
+    central = centrality(part, labels)
+    all_genes, grown, joined = join_others(
+        sample, known=known, genes=genes, correlation=part, central=central, labels=labels, min_correlation=0.15
+    )
+    assert sorted(all_genes) == list(range(105))
+    assert {frozenset(all_genes[joined == module]) for module in range(3)} == PLANTED
+    np.testing.assert_array_equal(grown[:30], central)
+    # The definition: correlation with the sum of the standardised genes that were clustered.
+    for row in (30, 60, 104):
+        others = genes[:10]
+        expected = C[all_genes[row], others].sum() / np.sqrt(C[np.ix_(others, others)].sum())
+        assert grown[row, 0] == pytest.approx(expected)
 
 
 def test_names_are_the_most_central_genes(planted):

@@ -31,4 +31,19 @@ def test_two_view_examples_run(name, capsys):
     scores = _load(next(path for path in EXAMPLES if path.stem == name)).main(n_cells=600, n_genes=300, epochs=1)
     assert set(scores) == {name, "PCA"}
     assert all(0 < score <= 1 for score in scores.values())
-    assert "train_code_rank" in capsys.readouterr().out
+    assert "train_code_dimensions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "combined", "masked", "programmes"])
+def test_other_examples_run(name, capsys):
+    n_cells, n_genes = (800, 600) if name == "programmes" else (600, 300)
+    scores = _load(next(path for path in EXAMPLES if path.stem == name)).main(n_cells, n_genes, epochs=1)
+    assert set(scores) == {name, "PCA"}
+    assert all(0 < score <= 1 for score in scores.values())
+    assert "code_rank" in capsys.readouterr().out
+
+
+def test_every_task_that_trains_has_an_example():
+    from scssl.pretext import list_tasks
+
+    assert {record.name for record in list_tasks() if record.trains} <= {path.stem for path in EXAMPLES}

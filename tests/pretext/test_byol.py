@@ -173,4 +173,4 @@ def test_the_code_does_not_collapse_while_the_loss_falls():
         task.after_step(progress=(epoch + 1) / 100)
     assert losses["loss"] < 0.8 * first["loss"]
     assert losses["code_std"] > 0.3 * first["code_std"]
-    assert losses["code_rank"] > 2
+    assert losses["code_dimensions"] > 2

@@ -131,11 +131,11 @@ def test_the_alarm_for_collapse():
     generator = torch.Generator().manual_seed(0)
     healthy = spread(torch.randn(5000, 16, generator=generator))
     assert healthy["code_std"] == pytest.approx(1.0, abs=0.03)
-    assert healthy["code_rank"] == pytest.approx(16, rel=0.03)
+    assert healthy["code_dimensions"] == pytest.approx(16, rel=0.03)
     line = spread(torch.randn(5000, 1, generator=generator) * torch.arange(1.0, 17.0))
-    assert line["code_rank"] == pytest.approx(1.0, rel=1e-3)
+    assert line["code_dimensions"] == pytest.approx(1.0, rel=1e-3)
     point = spread(torch.ones(50, 16))
-    assert point["code_std"] == point["code_rank"] == 0
+    assert point["code_std"] == point["code_dimensions"] == 0
 
 
 def test_covariance_and_participation_equal_numpy():

@@ -121,7 +121,7 @@ class Combined(PretextTask):
         -------
         dict
             ``loss``; ``masked`` and ``views``, its parts before weighting; ``hidden`` (share of the genes);
-            ``code_std`` and ``code_rank`` as for two-view tasks.
+            ``code_std`` and ``code_dimensions`` as for two-view tasks.
         """
         x = self.encoder.normalise(batch)
         views = self.views_task.views(batch, draw=draw)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class SimclrSettings(TwoViewSettings):
     """Settings of SimCLR."""
 
+    projector: tuple[int, ...] = (64,)
+    """Units of the projector's layers after the code. One linear layer: then near in the code is near in the loss."""
     temperature: float = 0.2
     """Divides the cosine similarities: lower sets the nearest other cells further apart."""
 

@@ -85,7 +85,7 @@ class TwoViewTask(PretextTask):
         -------
         dict
             ``loss`` and the parts that the task names; ``code_std`` (mean standard deviation of the code's dimensions)
-            and ``code_rank`` (dimensions that it varies in, see `participation`) over the cells of this process.
+            and ``code_dimensions`` (dimensions that it varies in, see `participation`) over the cells of this process.
         """
         views = self.views(batch, draw=draw)
         codes = self.encode(views[0]), self.encode(views[1])
@@ -193,7 +193,7 @@ def participation(matrix: Tensor) -> Tensor:
 
 
 def spread(code: Tensor) -> dict[str, Tensor]:
-    """Return ``code_std`` and ``code_rank`` of (n_cells, n_latent): both near 0 or 1 mean that all cells look alike."""
+    """Return ``code_std`` and ``code_dimensions`` of (n_cells, n_latent) codes: small if all cells look alike."""
     with torch.autocast(code.device.type, enabled=False):
         matrix = covariance(code.float())
-    return {"code_std": matrix.diagonal().sqrt().mean(), "code_rank": participation(matrix)}
+    return {"code_std": matrix.diagonal().sqrt().mean(), "code_dimensions": participation(matrix)}

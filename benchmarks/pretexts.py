@@ -2,7 +2,7 @@
 
     python -m benchmarks.pretexts [--workers 4] [--only masked,byol]
 
-Each task pre-trains the default network for 20 epochs on two corpora: simulated studies with batch effects (8,000
+Each task pre-trains the default network for 10 epochs on two corpora: simulated studies with batch effects (8,000
 cells, 2,000 genes, 4 studies, 24 donors), and the immune corpus without pbmc3k and without the 300 of its cells that
 another file of the corpus holds a second time (3,000 most variable genes). Three seeds; on simulated data the seed
 draws the atlas as well. Then, frozen: zero-shot kNN (k=5) and a linear probe, from 10 labels per type (mean of five
@@ -31,7 +31,7 @@ import scipy.sparse as sp
 import scssl
 from benchmarks import protocol
 
-EPOCHS = 20
+EPOCHS = 10
 SEEDS = (0, 1, 2)
 N_LABELS, DRAWS = 10, 5
 TARGET = "pbmc3k_10xv1"

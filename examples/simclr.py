@@ -38,11 +38,8 @@ def main(n_cells: int = 3000, n_genes: int = 1000, epochs: int = 10) -> dict[str
             out=out,
         )
         history = pd.read_csv(out / "history.csv")
-    print(
-        history[["epoch", "train_loss", "train_found", "train_code_std", "train_code_dimensions"]].to_string(
-            index=False
-        )
-    )
+    columns = ["epoch", "train_loss", "train_found", "train_code_std", "train_code_dimensions"]
+    print(history[columns].to_string(index=False))
 
     # Ten labelled cells per type are all that either method gets.
     few = known[known.obs.groupby("cell_type", observed=True).sample(10, random_state=0).index].copy()

@@ -37,11 +37,23 @@ class Loss(nn.Module):
 if n_ranks > 1:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=n_ranks)
 found = {}
-for name in ("byol", "barlow_twins", "vicreg", "simclr"):
+TASKS = {
+    "byol": {"projector": (12, 12), "noise": 0.1},
+    "barlow_twins": {"projector": (12, 12), "noise": 0.1},
+    "vicreg": {"projector": (12, 12), "noise": 0.1},
+    "simclr": {"projector": (12, 12), "noise": 0.1},
+    "masked": {"rate": 0.3},
+    "masked, balanced": {"rate": 0.3, "balance_zeros": True},
+    "masked, nb": {"rate": 0.3, "loss": "nb"},
+    "autoencoder": {"loss": "zinb"},
+    "combined": {"two_view": "simclr", "weight": 0.5},
+}
+for arm, given in TASKS.items():
+    name = arm.partition(",")[0]
     torch.manual_seed(0)
-    architecture = Architecture(hidden=(16,), n_latent=8, dropout=0.0)
+    architecture = Architecture(hidden=(16,), n_latent=8, dropout=0.0, source_dropout=0.0)
     record = get_task(name).record
-    settings = record.settings(projector=(12, 12), noise=0.1)
+    settings = record.settings(**given)
     encoder = Encoder(40, architecture)
     task = get_task(name)(encoder, architecture=architecture, n_sources=1, settings=settings)
     loss = Loss(task)
@@ -53,7 +65,7 @@ for name in ("byol", "barlow_twins", "vicreg", "simclr"):
     value = loss(batch)
     value.backward()
     gradients = {key: p.grad for key, p in task.named_parameters() if p.grad is not None}
-    found[name] = {"loss": value.detach(), "gradients": gradients}
+    found[arm] = {"loss": value.detach(), "gradients": gradients}
 torch.save(found, f"{folder}/{n_ranks}-{rank}.pt")
 if n_ranks > 1:
     dist.destroy_process_group()
@@ -78,8 +90,9 @@ def test_two_processes_compute_what_one_does(tmp_path, sizes):
     for name, expected in whole.items():
         losses = torch.stack([part[name]["loss"] for part in parts])
         torch.testing.assert_close(losses.mean(), expected["loss"])
-        # Each process knows the loss of the whole batch.
-        torch.testing.assert_close(losses[0], losses[1])
+        if name in ("byol", "barlow_twins", "vicreg", "simclr"):
+            # Each process knows the loss of the whole batch.
+            torch.testing.assert_close(losses[0], losses[1])
         for part in parts:
             gradients = {key: g for key, g in part[name]["gradients"].items() if g.abs().sum() > 0}
             assert gradients.keys() == {key for key, g in expected["gradients"].items() if g.abs().sum() > 0}

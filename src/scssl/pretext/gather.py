@@ -57,3 +57,16 @@ def gather(rows: Tensor) -> Tensor:
         return rows
     gathered: Tensor = _Gather.apply(rows)
     return gathered
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Return the mean of a tensor over all processes, without gradient; itself in a single process.
+
+    A sum divided by the mean of its weights over the processes has, after `DistributedDataParallel` has taken its own
+    mean, the gradient of the sum of all divided by the weights of all, however unevenly they are spread.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return value.detach()
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from scssl.errors import SettingsError
 from scssl.nn import Decoder, dense_counts
 from scssl.nn.likelihoods import expressed_loss, negative_binomial_loss, poisson_loss, zero_inflated_loss
+from scssl.pretext.gather import mean_over_ranks
 
 if TYPE_CHECKING:
     from scssl.corpus.batch import CellBatch
@@ -117,7 +118,8 @@ class Reconstruction(nn.Module):
         units = decoder.units(code, batch.source)
         if group_size == 1:
             entries = self._entries(decoder, units, truth, total)
-            return torch.where(target, entries * weights, 0.0).sum() / (target * weights).sum().clamp(min=1e-12)
+            summed, weight = torch.where(target, entries * weights, 0.0).sum(), (target * weights).sum()
+            return summed / mean_over_ranks(weight).clamp(min=1e-12)
         summed, weight = code.new_zeros(()), code.new_zeros(())
         for start in range(0, batch.n_cells, group_size):
             part = slice(start, start + group_size)
@@ -127,14 +129,14 @@ class Reconstruction(nn.Module):
             mine = weights if weights.ndim == 0 else weights[part][:, genes]
             summed = summed + torch.where(counted, entries * mine, 0.0).sum()
             weight = weight + (counted * mine).sum()
-        return summed / weight.clamp(min=1e-12)
+        return summed / mean_over_ranks(weight).clamp(min=1e-12)
 
     def _weights(self, truth: Tensor, target: Tensor) -> Tensor:
         if not self.balance_zeros:
             return torch.ones((), device=truth.device)
         seen = truth > 0
-        n_seen, n_zero = (target & seen).sum(), (target & ~seen).sum()
-        return torch.where(seen, 1.0, n_seen.clamp(min=1) / n_zero.clamp(min=1))
+        n_seen, n_zero = mean_over_ranks(torch.stack([(target & seen).sum(), (target & ~seen).sum()]).float())
+        return torch.where(seen, 1.0, n_seen.clamp(min=0.5) / n_zero.clamp(min=0.5))
 
     def _entries(
         self, decoder: Decoder, units: Tensor, truth: Tensor, total: Tensor, genes: Tensor | None = None

@@ -36,8 +36,6 @@ EPOCHS = 10
 SEEDS = (0, 1, 2)
 N_LABELS, DRAWS = 10, 5
 TARGET = "pbmc3k_10xv1"
-COPIES_OF_TARGET = "GSE115189"
-"""Batch of `pbmc_8libraries_tidy` that holds 300 cells of pbmc3k, counted by another pipeline."""
 ARMS: dict[str, tuple[str, list[str]]] = {
     "masked, random 50 %": ("masked", []),
     "masked, random 25 %": ("masked", ["task.rate=0.25"]),
@@ -128,7 +126,7 @@ def prepare(folder: Path, *, seed: int) -> list[str]:
             obs=["cell_type"],
             source="file",
             measured="uns:measured",
-            where=f"file != {TARGET!r} and batch != {COPIES_OF_TARGET!r}",
+            where=f"file != {TARGET!r} and batch != {protocol.COPIES_OF_TARGETS!r}",
             unlabelled=["unknown"],
             test=0.2,
         )

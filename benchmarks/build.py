@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +37,28 @@ def main() -> None:
     parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--workers", default="1,2,4")
     parser.add_argument("--rounds", type=int, default=3, help="of the formats and workers; a size of 1M is built once")
-    parser.add_argument("--parts", default="formats,workers,others,sizes")
+    parser.add_argument("--parts", default="formats,workers,others,sizes,files")
     parser.add_argument("--annbatch-python", default=os.environ.get("ANNBATCH_PYTHON", ""))
     parser.add_argument("--name", default="build", help="name of the result")
     args = parser.parse_args()
     where = measuring.machine()
     print(where, flush=True)
-    parts = {"formats": formats, "workers": workers, "others": others, "sizes": sizes}
-    result: dict[str, Any] = {}
+    parts = {"formats": formats, "workers": workers, "others": others, "sizes": sizes, "files": many_files}
+    kept = measuring.RESULTS / f"{args.name}.json"
+    # Parts that are not measured again stay as they are; `measured` says which command made each, under what load.
+    old = json.loads(kept.read_text()) if kept.exists() else {}
+    result: dict[str, Any] = {part: old[part] for part in parts if part in old}
+    result["measured"] = dict(old.get("measured", {}))
     for part in args.parts.split(","):
+        before = measuring.load()
         result[part] = parts[part](args)
+        result["measured"][part] = {
+            "command": "python -m benchmarks.build " + own_options(),
+            "date": time.strftime("%Y-%m-%d"),
+            "load": [before, measuring.load()],
+        }
         for line in result[part]:
             print(part, line, flush=True)
-    result["load_after"] = measuring.load()
     measuring.write(args.name, command="python -m benchmarks.build " + own_options(), result=result, where=where)
 
 
@@ -120,6 +131,23 @@ def sizes(args: argparse.Namespace) -> list[dict[str, Any]]:
             }
         )
         shutil.rmtree(args.work / "building")
+    return lines
+
+
+def many_files(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Build from few and many files of 150 cells each: what a file takes, whatever is in it."""
+    folder = args.work / "formats" / "small"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number}.h5ad" for number in range(60)]
+    if not paths[-1].exists():
+        cells = ad.read_h5ad(files_of(args.work, 10_000)[0])
+        for number, path in enumerate(paths):
+            cells[number * 150 : (number + 1) * 150].copy().write_h5ad(path)
+    lines = []
+    for n in (10, 30, 60):
+        rows = [build(args.work, paths[:n]) for _ in range(args.rounds)]
+        mb_in = sum(path.stat().st_size for path in paths[:n]) / 1e6
+        lines.append(line(rows, name=f"{n} files of 150 cells", mb_in=mb_in))
     return lines
 
 

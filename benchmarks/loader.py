@@ -113,6 +113,7 @@ def main() -> None:
         "delivers": {c.name: c.delivers for c in contestants},
         "mb_on_disk": {c.name: round(measuring.size_of(c.data) / 1e6) for c in contestants},
         "best_settings": best,
+        "grid_from": "an earlier run" if args.skip_grid else "this run",
         "grid": grid,
         "summary": table,
         "runs": runs,

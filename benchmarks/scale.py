@@ -33,6 +33,7 @@ def main() -> None:
         "builds": builds(build),
         "formats": formats(build),
         "sizes": sizes(build),
+        "files": many_files(build),
         "plan": plan(build),
         "epochs": epochs(build, loader),
         "machine": machine(build, loader),
@@ -120,6 +121,16 @@ def sizes(result: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def many_files(result: dict[str, Any]) -> str:
+    """Memory by the number of files."""
+    rows = [
+        [line["name"], f"{line['peak_private_mb']['median']:,}", shown(line["seconds"])]
+        for line in result["files"]
+        if "error" not in line
+    ]
+    return table(["input", "build, MB", "seconds"], rows)
+
+
 def per_cell(result: dict[str, Any]) -> dict[str, float]:
     """Bytes per cell: of the input, the corpus raw and compressed, and while building."""
     raw = result["sizes"][-1]
@@ -156,7 +167,7 @@ def plan(result: dict[str, Any]) -> str:
             [
                 f"{n / 1e6:.0f} million",
                 *(f"{n * size[part] / 1e9:,.0f} GB" for part in ("input", "raw", "zstd", "temporary")),
-                *(f"{n * seconds_per_cell(result, w) / 3600:,.1f} h" for w in WORKERS),
+                *(f"{hours(n * seconds_per_cell(result, w))}" for w in WORKERS),
             ]
         )
     head = [
@@ -176,7 +187,7 @@ def epochs(build: dict[str, Any], loader: dict[str, Any]) -> str:
     rows = [
         [
             f"{speed:,}",
-            *(f"{n / speed / 3600:,.1f} h" for n in SIZES),
+            *(f"{hours(n / speed)}" for n in SIZES),
             f"{speed * size['raw'] / 1e6:,.0f} MB/s",
             f"{speed * size['zstd'] / 1e6:,.0f} MB/s",
         ]
@@ -188,7 +199,7 @@ def epochs(build: dict[str, Any], loader: dict[str, Any]) -> str:
         rows.append(
             [
                 f"{speed:,} (the loader here, {name}, nothing trained)",
-                *(f"{n / speed / 3600:,.2f} h" for n in SIZES),
+                *(f"{hours(n / speed)}" for n in SIZES),
                 f"{speed * size['raw'] / 1e6:,.0f} MB/s",
                 "",
             ]
@@ -200,19 +211,28 @@ def epochs(build: dict[str, Any], loader: dict[str, Any]) -> str:
 def machine(build: dict[str, Any], loader: dict[str, Any]) -> str:
     """Say what it was measured on."""
     m, disk = loader["machine"], loader["disk_mb_per_s"]["before"]
-    return (
+    building = max(load for part in build["measured"].values() for load in part["load"])
+    busy = max(m["load"], building)
+    warning = "**Preliminary: other programs took much of the processors, so that rates are too low.** "
+    return (warning if busy > 1 else "") + (
         f"Measured {loader['date']} (loaders) and {build['date']} (builds): {m['cpu']}, {m['cores']} cores, "
         f"{m['memory_gb']:.0f} GB; the disk read "
         + ", ".join(f"{value:,.0f} MB/s with {name.replace('_', ' ')}" for name, value in disk.items())
-        + f". Load average at the start: {m['load']} (loaders), {build['machine']['load']} (builds); above 0 other "
-        "programs took part of the processors, and rates are too low."
+        + f". Load average: {m['load']} before the loaders, at most {building} around the builds."
     )
+
+
+def hours(seconds: float) -> str:
+    """Write a duration."""
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def shown(spread: dict[str, Any] | None) -> str:
     """Median, with the lowest and highest."""
     if spread is None:
         return ""
+    if spread["runs"] == 1:
+        return f"{spread['median']:,}"
     return f"{spread['median']:,} ({spread['lowest']:,}–{spread['highest']:,})"  # noqa: RUF001
 
 

@@ -61,7 +61,8 @@ def measure(open_data, args, *, n_genes: int = 0) -> None:
             n_batches += 1
             cells += len(donor)
             nonzeros += 0 if indptr is None else int(indptr[-1]) - int(indptr[0])
-            labels.append((np.asarray(donor), np.asarray(cell_type)))
+            # Small copies: what is kept here must not keep a batch alive, nor be taken for the loader's memory.
+            labels.append((np.asarray(donor).astype(np.int16), np.asarray(cell_type).astype(np.int16)))
             full = time.perf_counter() - begin
             first = full if first is None else first
             if full > args.max_seconds:

@@ -329,3 +329,19 @@ def test_real_cells_are_the_same_however_their_file_is_stored(real_data, tmp_pat
             arrays = [array.tobytes() for row in rows for array in (row.values, row.indices, row.indptr)]
             prints.add((corpus.fingerprint, *arrays))
     assert len(prints) == 1
+
+
+def test_verify_finds_what_does_not_fit_together(corpus_dir, tmp_path):
+    """Every file as it was written, and still not one corpus: codes beyond the sources, or cells nobody reported."""
+    from scssl.corpus.format import manifest
+
+    for change in ("sources", "report"):
+        folder = tmp_path / change
+        shutil.copytree(corpus_dir, folder)
+        content = manifest.read_manifest(folder)
+        if change == "report":
+            content["report"]["sources"][0]["n_cells"]["train"] += 1
+        else:
+            content["columns"]["cell_type"] = content["columns"]["cell_type"][:2]
+        manifest.write_manifest(folder, {k: v for k, v in content.items() if k not in ("format", "version", "sha256")})
+        assert len(Corpus.open(folder).verify()) == 1

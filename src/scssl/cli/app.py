@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -138,7 +139,8 @@ def _run(command: Callable[..., Any], bound: BoundArguments) -> int:
         # Of a copy or a move, the second file is the one that could not be written.
         name = error.filename2 or error.filename
         where = f"{name}: " if name else ""
-        return _fail(f"{where}{error.strerror or error}", as_json=common.json)
+        full = ". Free some space, or choose an output on another disk" if error.errno == errno.ENOSPC else ""
+        return _fail(f"{where}{error.strerror or error}{full}", as_json=common.json)
     if isinstance(outcome, Outcome):
         _show(outcome, as_json=common.json)
         return outcome.exit_code

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.errors import SettingsError
 
 Masking = Literal["random", "programme", "programme_to_programme", "programme_to_tf"]
 
@@ -82,6 +83,13 @@ def pretrain(
     from scssl.model import pretrain as run
 
     given = {"masking": masking, "programmes": programmes}
+    for name, value in given.items():
+        if value is not None and pretext not in (None, "masked"):
+            message = f"--{name} is about the masked task: leave it out, or choose --pretext masked"
+            raise SettingsError(message)
+    if not data.exists():
+        message = f"{data}: no such file or corpus. A corpus is made with: scssl corpus build FILE... --out {data}"
+        raise SettingsError(message)
     assignments = [*(set_ or []), *(f"task.{name}={value}" for name, value in given.items() if value is not None)]
     model = run(
         data,

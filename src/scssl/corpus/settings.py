@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from scssl.corpus.format.shard import RESERVED, SOURCE
 from scssl.corpus.where import Condition
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from scssl.genes import GenePanel
 
+_NAME: Final = re.compile(r"(?!\.)[^/\\\x00]+")
 Duplicates = Literal["drop", "keep"]
 Compress = Literal["zstd"]
 
@@ -96,8 +99,11 @@ class BuildSettings:
             if column in RESERVED:
                 message = f"obs column {column!r} cannot be kept: the corpus writes a column of that name itself"
                 raise SettingsError(message)
-            if "/" in column:
-                message = f"obs column {column!r} cannot be kept: rename it without '/', as in new_name={column}"
+            if not _NAME.fullmatch(column) or column == "zarr.json":
+                message = (
+                    f"obs column {column!r} cannot be kept under this name, which is that of a folder in the corpus: "
+                    "rename it without / and \\ and a dot in front, as in --obs new_name=COLUMN"
+                )
                 raise SettingsError(message)
 
     @property
@@ -109,6 +115,11 @@ class BuildSettings:
     def stands_for(self) -> dict[str, tuple[str, ...]]:
         """Per name given to columns of other names, those columns, the preferred first."""
         renamed: dict[str, tuple[str, ...]] = {}
+        times = Counter(entry.partition("=")[0].strip() for entry in self.obs)
+        twice = [name for name, n in times.items() if n > 1]
+        if twice:
+            message = f"obs names {twice[0]!r} more than once; give each column one name"
+            raise SettingsError(message)
         for entry in self.obs:
             name, equals, columns = entry.partition("=")
             if equals:

@@ -75,6 +75,8 @@ class Corpus:
     """How many times cells were added to it."""
     path: Path | None = None
     """Its folder, None when it is in memory."""
+    digest: str = ""
+    """sha256 of its manifest when it was opened."""
 
     @classmethod
     def build(
@@ -267,6 +269,7 @@ class Corpus:
             report=content["report"],
             generation=generation,
             path=root,
+            digest=content["sha256"],
         )
 
     @cached_property

@@ -275,8 +275,9 @@ def map_sets(
         message = (
             f"{report.file}: none of {len(sets):,} gene sets can be used with the panel {panel.name!r}: "
             f"{report.n_small:,} have fewer than {limits.min_genes} genes on it, {report.n_badly_covered:,} less than "
-            f"{limits.min_coverage:.0%} of their genes, {report.n_large:,} more than {limits.max_genes} genes; "
-            "change min_genes, min_coverage or max_genes, or take other sets"
+            f"{limits.min_coverage:.0%} of their genes"
+            + (f", {report.n_large:,} more than {limits.max_genes} genes; " if limits.max_genes is not None else "; ")
+            + "change min_genes, min_coverage or max_genes, or take other sets"
         )
         raise DataError(message)
     programmes = Programmes(

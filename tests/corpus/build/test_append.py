@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from scssl.corpus import Corpus
-from scssl.errors import DataError, SettingsError
+from scssl.corpus.build import append as module
+from scssl.errors import DataError, FormatError, SettingsError
 
 OPTIONS = {"genes": "union", "obs": ["cell_type"], "source": "study"}
 
@@ -154,3 +155,45 @@ def test_columns_under_other_names(halves, tmp_path):
     names = [f"other:{name}" for name in second.obs_names]
     assert obs.loc[names, "cell_type"].astype(str).tolist() == second.obs["annotation"].astype(str).tolist()
     assert obs.loc[names, "donor"].astype(str).tolist() == second.obs["patient"].astype(str).tolist()
+
+
+def test_an_object_from_before_another_addition(halves, tmp_path):
+    """The corpus as it is now counts, not as it was when it was opened: else sources would be mixed up."""
+    for name, rows in (("x", slice(0, 120)), ("y", slice(120, 250))):
+        halves[1][rows].copy().write_h5ad(tmp_path / f"{name}.h5ad")
+    stale = Corpus.build(tmp_path / "first.h5ad", tmp_path / "c", genes="union", obs=["cell_type"])
+    stale.append(tmp_path / "x.h5ad")
+    new = stale.append(tmp_path / "y.h5ad")
+    assert (new.sources, new.generation, new.verify()) == (["first", "x", "y"], 2, [])
+    assert new.obs()["source"].value_counts().to_dict() == {"first": 350, "x": 120, "y": 130}
+    with pytest.raises(FormatError, match="open it again"):
+        stale.groups()
+
+
+def test_another_process_is_faster(halves, tmp_path, monkeypatch):
+    """An addition that was planned before another one was finished is refused, and changes nothing."""
+    for name, rows in (("x", slice(0, 120)), ("y", slice(120, 250))):
+        halves[1][rows].copy().write_h5ad(tmp_path / f"{name}.h5ad")
+    corpus = Corpus.build(tmp_path / "first.h5ad", tmp_path / "c", **OPTIONS)
+    original = module.make_plan
+
+    def slow(*args, **kwargs):
+        plan = original(*args, **kwargs)
+        monkeypatch.setattr(module, "make_plan", original)
+        Corpus.open(tmp_path / "c").append(tmp_path / "x.h5ad")
+        return plan
+
+    monkeypatch.setattr(module, "make_plan", slow)
+    with pytest.raises(SettingsError, match="another process added cells"):
+        corpus.append(tmp_path / "y.h5ad")
+    again = Corpus.open(tmp_path / "c")
+    assert (again.n_cells(), again.generation, again.verify()) == (470, 1, [])
+
+
+def test_nothing_new(atlas, tmp_path):
+    for name in ("a", "b"):
+        atlas[:100].copy().write_h5ad(tmp_path / f"{name}.h5ad")
+    corpus = Corpus.build(tmp_path / "a.h5ad", tmp_path / "c", **OPTIONS)
+    with pytest.raises(DataError, match="all 100 cells are copies"):
+        corpus.append(tmp_path / "b.h5ad")
+    assert Corpus.open(tmp_path / "c").generation == 0

@@ -123,3 +123,14 @@ def test_a_column_that_no_file_has():
     check_columns({"a": ["label"], "b": []}, settings)
     with pytest.raises(DataError, match=r"none of the 2 files has a column 'celltype_l2' or 'label' or 'cell_type'"):
         check_columns({"a": ["x"], "b": []}, settings)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b", ".", "..", ".hidden", "zarr.json"])
+def test_names_that_are_no_folders(name):
+    with pytest.raises(SettingsError, match="cannot be kept under this name"):
+        BuildSettings.of(obs=[f"{name}=cell_type"])
+
+
+def test_a_name_given_twice():
+    with pytest.raises(SettingsError, match="'ct' more than once"):
+        BuildSettings.of(obs="ct=foo|cell_type,ct=donor")

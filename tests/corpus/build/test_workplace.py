@@ -98,3 +98,22 @@ def test_claims_of_killed_processes_are_removed(tmp_path):
     with workplace(tmp_path / "c", fingerprint="x"):
         pass
     assert names(tmp_path) == [".c.building-alive"]
+
+
+def test_a_process_of_somebody_else_is_alive(tmp_path, monkeypatch):
+    def not_allowed(_pid, _signal):
+        raise PermissionError
+
+    (tmp_path / "owner").write_text(f"{socket.gethostname()} 12345")
+    monkeypatch.setattr(module.os, "kill", not_allowed)
+    assert module._read_owner(tmp_path) == 12345
+
+
+def test_a_full_disk_leaves_no_claim(tmp_path, monkeypatch):
+    def full(self, *_args):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(type(tmp_path), "write_text", full)
+    with pytest.raises(OSError, match="No space left"), workplace(tmp_path / "c", fingerprint="x"):
+        pass
+    assert names(tmp_path) == []

@@ -195,3 +195,16 @@ def test_lightning_saves_and_restores_it(small_corpus, tmp_path):
     for stop_at in (3, 5, 8):
         assert run(Recorder(stop_at=stop_at))[:stop_at] == whole[:stop_at]
         assert run(Recorder(), tmp_path / "now.ckpt") == whole[stop_at:]
+
+
+@pytest.mark.parametrize("change", [{"batch": 10**9}, {"batch": -3}, {"epoch": -1}])
+def test_impossible_places_are_refused(small_corpus, change):
+    loader = small_corpus.loader(batch_size=50)
+    with pytest.raises(SettingsError, match="is not possible"):
+        loader.load_state_dict({**loader.state_dict(), **change})
+
+
+def test_arguments_of_other_types(small_corpus):
+    with pytest.raises(SettingsError, match=r"batch_size=2\.5 is not possible"):
+        small_corpus.loader(batch_size=2.5)
+    assert small_corpus.loader(labels="cell_type").labels == ("cell_type",)

@@ -66,20 +66,23 @@ def append(
         message = "this corpus is in memory; only one on disk can be added to: make it with Corpus.build"
         raise SettingsError(message)
     out = corpus.path.resolve()
+    # As it is now: since it was opened, cells may have been added.
+    before = manifest.read_manifest(out)
+    corpus = type(corpus).open(out)
+    if corpus.digest != before["sha256"]:
+        raise _changed(out)
     origins = [files] if isinstance(files, str | Path) else list(files)
     refuse_inside(out, origins)
     settings = _settings(corpus, changes)
     plan = make_plan(origins, settings, base=corpus)
     _refuse_again(corpus, plan)
-    before = manifest.read_manifest(out)
     n_buckets = count_buckets(plan)
     with (
         start_workers(workers=workers, dask=dask) as run,
         workplace(out, fingerprint=f"{__version__} {plan.fingerprint()} {n_buckets} {before['sha256']}") as work,
     ):
         if manifest.read_manifest(out)["sha256"] != before["sha256"]:
-            message = f"{out}: another process added cells to this corpus just now; try again"
-            raise SettingsError(message)
+            raise _changed(out)
         estimate(plan, work, workers=workers)
         check_first_cells(plan)
         (work / "corpus").mkdir(exist_ok=True)
@@ -106,6 +109,10 @@ def append(
         manifest.write_manifest(out, content)
         _remove_leftovers(out, content)
     logger.info("added to %s: %s", out, summary(shards))
+
+
+def _changed(out: Path) -> SettingsError:
+    return SettingsError(f"{out}: another process added cells to this corpus just now; try again")
 
 
 def _settings(corpus: Corpus, changes: dict[str, Any]) -> BuildSettings:

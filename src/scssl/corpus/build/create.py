@@ -20,6 +20,7 @@ from scssl.corpus.build.workplace import workplace
 from scssl.corpus.format import manifest
 from scssl.corpus.format.manifest import SPLITS
 from scssl.corpus.format.tables import GENES, groups_name, table_names, write_groups
+from scssl.corpus.store import Corpus
 from scssl.errors import DataError, SettingsError
 from scssl.log import logger
 
@@ -72,6 +73,8 @@ def build(
         tally, shards, written = make_shards(plan, work, run, n_buckets=n_buckets)
         settle(plan, tally)
         _write_tables(corpus, plan, tally, shards, written)
+        # What cannot be opened takes nobody's place.
+        Corpus.open(corpus)
         _publish(corpus, out, work)
     logger.info("built %s: %s", out, summary(shards))
 
@@ -107,7 +110,7 @@ def refuse_inside(out: Path, origins: Sequence[str | Path]) -> None:
     for origin in origins:
         place = Path(origin).resolve()
         if place.is_relative_to(out) or out.is_relative_to(place):
-            message = f"{out}: {origin}, which goes in, lies there and would be changed; choose another --out"
+            message = f"{out}: {origin}, which goes in, lies there and would be changed; choose another place"
             raise SettingsError(message)
 
 

@@ -5,8 +5,10 @@ Every piece ends by writing a report of its own; one whose report is there is no
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +27,7 @@ from scssl.corpus.format.shard import SOURCE, write_shard
 from scssl.log import logger, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -166,8 +168,24 @@ def _bucket_cells(shared: Shared, part: Part) -> Path:
     return shared.report("parts", part.number).with_suffix(".cells.npy")
 
 
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Say where a file could not be written: numpy tells of a full disk without its name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in (None, errno.ENOSPC):
+            raise
+        raise OSError(errno.ENOSPC, "the disk is full", str(folder)) from error
+
+
 def read_piece(shared: Shared, job: tuple[Part, FilePlan]) -> Part:
     """Read one part of a file into buckets."""
+    with _naming(shared.work):
+        return _read_piece(shared, job)
+
+
+def _read_piece(shared: Shared, job: tuple[Part, FilePlan]) -> Part:
     part, file = job
     layout = shared.layout
     present = np.unique(np.array(sorted(set(file.sources.values())), dtype=np.int64))
@@ -284,6 +302,11 @@ def _write(shared: Shared, run: Run, jobs: Sequence[ShardJob], tally: Tally) -> 
 
 def write_piece(shared: Shared, job: ShardJob) -> None:
     """Write one bucket as a shard."""
+    with _naming(shared.work):
+        _write_piece(shared, job)
+
+
+def _write_piece(shared: Shared, job: ShardJob) -> None:
     layout, split = shared.layout, SPLITS[job.split]
     report = shared.report("shards", job.bucket)
     blocks: list[Block] = []

@@ -262,6 +262,10 @@ def settle(plan: Plan, tally: Tally) -> None:
         for why, n in left_out.items():
             if n:
                 logger.info("source %r: %s cells %s were left out", name, f"{n:,}", why)
+    if not tally.n_cells.any() and tally.n_copies.any():
+        n = int(tally.n_copies.sum())
+        message = f"all {n:,} cells are copies of cells that the corpus has already: nothing to add"
+        raise DataError(message)
     if not tally.n_cells.any():
         filtered = " meets the limits of quality and" if plan.settings.filters_quality else ""
         message = f"no cell{filtered} has counts on the genes of the panel; nothing is left to build a corpus from"

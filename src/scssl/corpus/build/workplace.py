@@ -46,8 +46,10 @@ def workplace(out: Path, *, fingerprint: str) -> Iterator[Path]:
     work = out.parent / f".{out.name}.building"
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(work)
-    claim = _claim(work, fingerprint)
+    claim = work.with_name(f"{work.name}-{secrets.token_hex(4)}")
     try:
+        _make(claim)
+        (claim / _PLAN).write_text(fingerprint)
         if work.exists():
             _take_over(work, claim, fingerprint)
         try:
@@ -77,17 +79,9 @@ def workplace(out: Path, *, fingerprint: str) -> Iterator[Path]:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _claim(work: Path, fingerprint: str) -> Path:
-    claim = _tempdir(work)
-    (claim / _PLAN).write_text(fingerprint)
-    return claim
-
-
-def _tempdir(work: Path) -> Path:
-    folder = work.with_name(f"{work.name}-{secrets.token_hex(4)}")
+def _make(folder: Path) -> None:
     folder.mkdir()
     (folder / _OWNER).write_text(f"{socket.gethostname()} {os.getpid()}")
-    return folder
 
 
 def keep_alive(work: Path) -> None:
@@ -99,8 +93,9 @@ def _take_over(work: Path, claim: Path, fingerprint: str) -> None:
     """Move what an interrupted build left into our claim if it is the same build, else remove it."""
     if _read_owner(work) is not None:
         raise _taken(work)
-    kept = _tempdir(work)
+    kept = work.with_name(f"{work.name}-{secrets.token_hex(4)}")
     try:
+        _make(kept)
         # One of several that try gets it.
         work.rename(kept / "left")
         left = kept / "left"
@@ -141,6 +136,8 @@ def _read_owner(work: Path) -> int | None:
         if int(pid) == os.getpid():
             return None
         os.kill(int(pid), 0)
+    except PermissionError:
+        return int(pid)  # somebody else's, and alive
     except (OSError, ValueError):
         return None
     return int(pid)

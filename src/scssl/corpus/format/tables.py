@@ -58,7 +58,10 @@ def read_groups(path: Path) -> list[tuple[str, str, str, int]]:
             rows = list(csv.DictReader(file, delimiter="\t", strict=True))
         return [(row["source"], row["group"], row["split"], int(row["cells"])) for row in rows]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        message = f"{path}: cannot be read ({error}); the file is truncated or altered"
+        message = (
+            f"{path}: cannot be read ({error}); the file is truncated or altered, or cells were added to the corpus "
+            "since it was opened: open it again"
+        )
         raise FormatError(message) from error
 
 

@@ -108,9 +108,12 @@ class CorpusLoader:
         block_size: int = BLOCK_SIZE,
         pool_blocks: int | None = None,
     ) -> None:
-        at_least_one = {"batch_size": batch_size, "block_size": block_size, "world_size": world_size}
+        at_least_one: dict[str, Any] = {"batch_size": batch_size, "block_size": block_size, "world_size": world_size}
         at_least_one |= {"workers": workers, "pool_blocks": 1 if pool_blocks is None else pool_blocks}
         for name, value in at_least_one.items():
+            if not isinstance(value, int | np.integer):
+                message = f"{name}={value!r} is not possible; it must be a whole number"
+                raise SettingsError(message)
             if value < 1:
                 message = f"{name}={value} is not possible; it must be at least 1"
                 raise SettingsError(message)
@@ -120,6 +123,7 @@ class CorpusLoader:
         if not 0 <= rank < world_size:
             message = f"rank={rank} is not possible with world_size={world_size}"
             raise SettingsError(message)
+        labels = [labels] if isinstance(labels, str) else labels
         unknown = [label for label in labels if label not in corpus.categories]
         if unknown:
             known = ", ".join(corpus.categories) or "none"
@@ -235,6 +239,9 @@ class CorpusLoader:
         if other:
             differences = ", ".join(f"{key} was {settings[key]!r} and is {self._settings[key]!r}" for key in other)
             message = f"cannot go on in the middle of an epoch, as its order would change: {differences}"
+            raise SettingsError(message)
+        if epoch < 0 or not 0 <= batch <= len(self):
+            message = f"the state of the loader is not possible: batch {batch:,} of {len(self):,} in epoch {epoch:,}"
             raise SettingsError(message)
         self.epoch, self._resume_at, self._now = epoch, (epoch, batch), None
 

@@ -52,7 +52,8 @@ def test_the_folder_holds_what_it_should(folder):
     names = {path.name for path in folder.iterdir()}
     assert {"model.safetensors", "config.json", "genes.tsv", "README.md", "history.csv"} <= names
     card = (folder / "README.md").read_text()
-    assert "450 cells" in card or "500 cells" in card
+    n = scssl.load(folder).card["data"]["cells"]
+    assert f"{n['train']} cells to learn from and {n['val']} to validate" in card
     config = json.loads((folder / "config.json").read_text())
     assert config["format_version"] == 1
     assert config["preprocessing"] == {"input": "raw counts", "transform": "log1p", "target_sum": 10000.0}

@@ -342,7 +342,7 @@ adata.obsm["X_scssl"] = model.embed(adata)  # raw counts in adata.X
 
 ## Data
 
-{cells} cells from {n_sources} sources: {sources}.
+{cells} cells to learn from and {watched} to validate, from {n_sources} sources: {sources}.
 
 ## Training
 
@@ -371,7 +371,8 @@ def _card_text(manifest: dict[str, Any]) -> str:
         n_genes=manifest["n_genes"],
         panel=manifest["panel"]["name"],
         n_latent=config["architecture"]["n_latent"],
-        cells=f"{sum(data.get('cells', {}).values()):,}",
+        cells=f"{data.get('cells', {}).get('train', 0):,}",
+        watched=f"{data.get('cells', {}).get('val', 0):,}",
         n_sources=len(sources),
         sources=listed,
         pretext=config["pretext"],

@@ -97,7 +97,11 @@ def raises(error):
     ("error", "code", "words"),
     [
         (DataError("a.h5ad: no counts"), 2, "a.h5ad: no counts"),
-        (OSError(28, "No space left on device", "out.h5ad"), 2, "out.h5ad: No space left on device"),
+        (
+            OSError(28, "No space left on device", "out.h5ad"),
+            2,
+            "out.h5ad: No space left on device. Free some space, or choose an output on another disk",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

@@ -27,7 +27,14 @@ def pretexts(*, common: Common | None = None) -> Outcome:  # noqa: ARG001
         f"[bold]{row['name']}[/bold]  {row['summary']}\n"
         + (f"  paper: doi {row['doi']}\n" if row["doi"] else "")
         + f"  needs: {row['needs']}\n  settings: "
-        + (", ".join(f"--set task.{name}={value}" for name, value in row["settings"].items()) or "none")
+        + (", ".join(f"--set task.{name}={_written(value)}" for name, value in row["settings"].items()) or "none")
         for row in rows
     )
     return Outcome(result={"pretexts": rows}, text=text)
+
+
+def _written(value: Any) -> str:
+    """Write a value as the command line takes it."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value) or "''"

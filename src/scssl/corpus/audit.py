@@ -246,7 +246,9 @@ def _advice(corpus: Corpus, report: dict[str, Any]) -> list[str]:
     names = [entry["name"] for entry in report["sources"]]
     column = corpus.settings.get("source")
     if column:
-        advice = [f"Leave these sources out of the corpus: build it again with {_where(column, names)}"]
+        advice = [
+            f"Leave these sources out of the corpus: scssl corpus build FILE... --out DIR {_where(column, names)}"
+        ]
     else:
         advice = [f"Leave these files out of the corpus: build it again without {', '.join(names)}"]
     donors = report["donors"]

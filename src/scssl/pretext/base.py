@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from torch import nn
 
@@ -114,6 +115,8 @@ class PretextTask(nn.Module, ABC):
         """Return the loss to minimise under ``"loss"``, and parts or diagnostics (scalars) beside it."""
 
 
+GROUP: Final = "scssl.pretext"
+"""Entry points of this group name modules that register tasks."""
 _TASKS: dict[str, type[PretextTask]] = {}
 
 
@@ -121,6 +124,12 @@ def register(task: type[PretextTask]) -> type[PretextTask]:
     """Add a task to the registry (class decorator)."""
     _TASKS[task.record.name] = task
     return task
+
+
+def _load_others() -> None:
+    """Import the modules of installed packages that declare tasks of their own."""
+    for point in entry_points(group=GROUP):
+        point.load()
 
 
 def get_task(name: str) -> type[PretextTask]:
@@ -132,11 +141,17 @@ def get_task(name: str) -> type[PretextTask]:
         If there is none of this name; the message lists those that exist.
     """
     if name not in _TASKS:
-        message = f"pretext {name!r} does not exist; choose one of: {', '.join(sorted(_TASKS))}"
+        _load_others()
+    if name not in _TASKS:
+        message = (
+            f"pretext {name!r} does not exist; choose one of: {', '.join(sorted(_TASKS))}. One of your own is known "
+            "once its module was imported, or always if its package declares an entry point of the group scssl.pretext"
+        )
         raise SettingsError(message)
     return _TASKS[name]
 
 
 def list_tasks() -> list[PretextRecord]:
     """Return the records of all tasks, by name."""
+    _load_others()
     return [_TASKS[name].record for name in sorted(_TASKS)]

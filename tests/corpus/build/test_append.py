@@ -197,3 +197,13 @@ def test_nothing_new(atlas, tmp_path):
     with pytest.raises(DataError, match="all 100 cells are copies"):
         corpus.append(tmp_path / "b.h5ad")
     assert Corpus.open(tmp_path / "c").generation == 0
+
+
+def test_unlabelled_cells_may_be_added(halves, tmp_path):
+    corpus = Corpus.build(tmp_path / "first.h5ad", tmp_path / "c", genes="union", obs=["cell_type"])
+    second = halves[1].copy()
+    del second.obs["cell_type"]
+    second.write_h5ad(tmp_path / "plain.h5ad")
+    obs = corpus.append(tmp_path / "plain.h5ad").obs()
+    assert obs.loc[obs["source"] == "plain", "cell_type"].isna().all()
+    assert not obs.loc[obs["source"] == "first", "cell_type"].isna().any()

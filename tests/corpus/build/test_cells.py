@@ -53,7 +53,9 @@ def test_unlabelled_spares_source_and_donor():
     obs = {"type": ["unknown", "T", ""], "donor": ["unknown", "d", "e"], "lab": ["unknown", "l", "l"]}
     table = cells_of(obs, obs="type,lab", source="lab", unlabelled="unknown, unassigned")
     assert decoded(table.columns["type"]) == [None, "T", None]
-    assert decoded(table.columns["donor"]) == decoded(table.group) == ["unknown", "d", "e"]
+    assert decoded(table.columns["donor"]) == ["unknown", "d", "e"]
+    # It is kept as it is written, but it is nobody.
+    assert decoded(table.group) == ["(no donor: unknown)", "d", "e"]
     assert decoded(table.source) == decoded(table.columns["lab"]) == ["unknown", "l", "l"]
 
 

@@ -353,7 +353,11 @@ def test_real_immune_cells(real_data, tmp_path):
     assert len(corpus.sources) == 15
     assert "pbmc3k_10xv1" not in set(obs["source"])
     assert obs["cell_type"].isna().sum() > 10_000
-    assert obs.groupby("donor", observed=True)["split"].nunique().max() == 1
+    known = obs[obs["donor"] != "unknown"]
+    assert known.groupby("donor", observed=True)["split"].nunique().max() == 1
+    # Nobody of the harmony file is told apart from its donors, so all of these are trained on.
+    nobody = obs[(obs["donor"] == "unknown") & (obs["source"] == "kang_ifnb_harmony")]
+    assert set(nobody["split"]) == {"train"}
     share = dict(zip(corpus.sources, corpus.measured_share(), strict=True))
     assert share["kang_ifnb_scgen"] < 0.5 < 0.8 < share["pbmc_8libraries_tidy"]
 
@@ -375,3 +379,16 @@ def test_other_ways_to_store_the_same_cells(atlas, tmp_path, kind):
     else:
         adata.write_h5ad(path, compression="gzip" if kind == "gzip" else None)
     assert_same_cells(Corpus.build(path, tmp_path / "c", **options), atlas)
+
+
+@pytest.mark.parametrize("nobody", [None, "unknown", "Unassigned", "NA"])
+def test_cells_without_a_donor_may_be_of_any(atlas, nobody, caplog):
+    """They are not held out where the source's other cells have donors, and the build says so."""
+    adata = atlas.copy()
+    adata.obs["donor"] = adata.obs["donor"].astype(object)
+    adata.obs.iloc[::7, adata.obs.columns.get_loc("donor")] = nobody
+    for seed in range(3):
+        obs = Corpus.from_anndata(adata, **OPTIONS, seed=seed).obs()
+        assert set(obs.loc[adata.obs_names[::7], "split"]) == {"train"}
+        assert set(obs["split"]) == {"train", "val", "test"}
+    assert "they may be of any of its others" in caplog.text

@@ -105,3 +105,12 @@ def test_known_groups_stay_and_new_ones_are_shared_out():
         assert (new.count("val"), new.count("test")) == (5, 5)
         assert splits == split_groups(cells, val=0.1, test=0.1, seed=seed, known=known)
     assert split_groups({("new", "d"): 5}, val=0.1, test=0.1, seed=0, known=known) == {"d": "train"}
+
+
+def test_cells_of_unknown_donors_are_trained_on():
+    cells = {("s", f"d{i}"): 30 for i in range(10)} | {("s", "(no donor: s)"): 5, ("t", "(no donor: t)"): 40}
+    for seed in range(10):
+        splits = split_groups(cells, val=0.2, test=0.2, seed=seed, unnamed=["(no donor: s)"])
+        assert splits["(no donor: s)"] == "train"
+        assert set(splits) == {group for _, group in cells}
+        assert {splits[f"d{i}"] for i in range(10)} == {"train", "val", "test"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from scssl.corpus.sources.annotation import NOT_KNOWN
 from scssl.corpus.where import Condition
 from scssl.errors import DataError, SettingsError
 
@@ -227,6 +228,9 @@ def _groups(columns: dict[str, Coded], origin: Coded, settings: BuildSettings) -
     if settings.by_cell:
         return Coded(np.full(len(origin.codes), -1, dtype=np.int32), [])
     group = columns[settings.split_by]
+    # "unknown" is no donor: its cells may be of anyone in the source.
+    known = np.array([*(name.strip().lower() not in NOT_KNOWN for name in group.names), False])
+    group = Coded(np.where(known[group.codes], group.codes, -1).astype(np.int32), group.names)
     if not (group.codes < 0).any():
         return group
     stand_in = np.array([f"(no {settings.split_by}: {name})" for name in origin.names], dtype=object)

@@ -142,14 +142,13 @@ def estimate(plan: Plan, work: Path, *, workers: int) -> None:
     there = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     free = shutil.disk_usage(work).free
     logger.info(
-        "%s of %s in %s, %s: up to %.1f GB on disk, and %.1f GB while it is built (%.0f GB free); %.1f GB of memory%s, "
-        "about %s",
+        "%s of %s in %s, %s: up to %s on disk, and %s while it is built (%.0f GB free); %.1f GB of memory%s, about %s",
         number(plan.n_cells, "cell"),
         number(len(plan.sources), "source"),
         number(len(plan.files), "file"),
         number(len(plan.panel), "gene"),
-        final / 1e9,
-        between / 1e9,
+        _size(final),
+        _size(between),
         free / 1e9,
         MEMORY_GB,
         f" for each of {workers} processes" if workers > 1 else "",
@@ -222,6 +221,10 @@ def summary(shards: Sequence[dict[str, Any]]) -> str:
 def number(n: int, thing: str) -> str:
     """Write a number of things: ``"1 cell"``, ``"2,000 cells"``."""
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
 def _duration(seconds: float) -> str:

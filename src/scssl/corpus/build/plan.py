@@ -181,7 +181,9 @@ def make_plan(origins: Sequence[Origin], settings: BuildSettings, *, base: Corpu
         # Never more than one file is held: with thousands of files, even their annotations are large.
         with open_source(origin, layer=settings.layer, obs_columns=()) as source:
             peeks.append(Peek(source.file, source.name, source.path, [*map(str, source.columns)], origin))
-    check_columns({peek.file: peek.columns for peek in peeks}, settings)
+    if base is None:
+        # Cells that are added may well lack what the corpus has.
+        check_columns({peek.file: peek.columns for peek in peeks}, settings)
     panel = choose_panel(settings, origins) if base is None else base.panel
     taken = {entry["name"] for entry in base.report["files"]} if base is not None else set()
     files, tables = [], []
@@ -215,6 +217,7 @@ def make_plan(origins: Sequence[Origin], settings: BuildSettings, *, base: Corpu
             test=settings.test,
             seed=settings.seed,
             by=settings.split_by,
+            unnamed=_unnamed(group_cells, settings.split_by),
             known={group: split for _, group, split, _ in base.groups()} if base is not None else None,
         )
     layout = Layout(
@@ -237,6 +240,22 @@ def make_plan(origins: Sequence[Origin], settings: BuildSettings, *, base: Corpu
         splits=splits,
         group_cells=dict(group_cells) if not settings.by_cell else {},
     )
+
+
+def _unnamed(group_cells: Mapping[tuple[str, str], int], column: str) -> set[str]:
+    """Find, and tell of, cells without a donor in sources whose other cells have one."""
+    groups = Counter(source for source, _ in group_cells)
+    found = set()
+    for (source, group), n in group_cells.items():
+        if group.startswith(f"(no {column}: ") and groups[source] > 1:
+            found.add(group)
+            logger.warning(
+                "source %r: %s cells have no %r; they may be of any of its others, so they are trained on",
+                source,
+                f"{n:,}",
+                column,
+            )
+    return found
 
 
 def _make_parts(files: Sequence[FilePlan]) -> list[Part]:

@@ -12,7 +12,7 @@ from scssl.errors import DataError
 from scssl.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 TOLERATED = 0.5
 """A split is called off its target when it misses it by more than this share of the target."""
@@ -26,6 +26,7 @@ def split_groups(
     seed: int,
     by: str = "donor",
     known: Mapping[str, str] | None = None,
+    unnamed: Collection[str] = (),
 ) -> dict[str, str]:
     """Assign groups to splits: each split gets its share of the cells of each source, as far as whole groups allow.
 
@@ -48,6 +49,10 @@ def split_groups(
         When cells are added to a corpus: group -> its split there. These stay where they are; the new groups are shared
         out among themselves, where there are enough of them, and else go to training.
 
+    unnamed
+        Groups of cells whose donor is not known, in sources that have others: they may be of any of these, and so are
+        trained on.
+
     Returns
     -------
     dict
@@ -58,6 +63,10 @@ def split_groups(
     DataError
         If there are fewer groups than splits.
     """
+    if unnamed:
+        named = {key: n for key, n in cells.items() if key[1] not in unnamed}
+        splits = split_groups(named, val=val, test=test, seed=seed, by=by, known=known)
+        return splits | dict.fromkeys(unnamed, "train")
     wanted = {"val": val, "test": test}
     held_out = [split for split, share in wanted.items() if share > 0]
     if known is not None:

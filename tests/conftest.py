@@ -19,12 +19,20 @@ settings.register_profile("scssl", deadline=None)
 settings.load_profile("scssl")
 
 
+UNTOUCHED = (logger.handlers[:], logger.level, logger.propagate)
+
+
 @pytest.fixture(autouse=True)
 def _own_logging():
-    """Undo what commands set up: their handler writes to the stderr of the test that ran them."""
-    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    """Let every test begin without the logging that commands set up, be it in a test before or in a shared fixture."""
+    _reset_logging()
     yield
-    logger.handlers[:], logger.propagate = handlers, propagate
+    _reset_logging()
+
+
+def _reset_logging():
+    handlers, level, logger.propagate = UNTOUCHED
+    logger.handlers[:] = handlers
     logger.setLevel(level)
 
 

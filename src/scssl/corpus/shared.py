@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import scipy.sparse as sp
 
 from scssl.corpus.build.barcodes import barcode_keys
 from scssl.corpus.build.copies import MIN_EQUAL, Sketch, gene_order, matching_pairs, sketch
+from scssl.corpus.build.stored import cells_with_keys, read_sketch
 from scssl.corpus.format.manifest import SPLITS
 from scssl.corpus.format.shard import SOURCE
 from scssl.corpus.sources.values import check_counts
@@ -17,17 +17,12 @@ from scssl.genes import harmonise
 from scssl.log import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-    from scssl.corpus.format.shard import Shard
     from scssl.corpus.sources.source import CellSource
     from scssl.corpus.store import Corpus
 
 _CELLS_AT_ONCE: Final = 4096
-_GAP: Final = 32
-"""Reading so many cells too many takes less time than another read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +94,12 @@ def find_shared(
     found = [np.empty((4, 0), dtype=np.int64)]
     with progress("comparing cells", corpus.n_cells()) as advance:
         for shard in corpus.shards:
-            rows_there, keys = _with_keys(shard, wanted)
+            rows_there, keys = cells_with_keys(shard, wanted)
             if rows_there.size:
                 mine = np.flatnonzero(np.isin(cells.keys, keys))
                 same_name[mine] = True
                 codes = shard.read_codes(SOURCE, n_names=len(corpus.sources))[rows_there].astype(np.int64)
-                theirs = _Cells(keys, _read_sketch(corpus, shard, rows_there, rank), codes)
+                theirs = _Cells(keys, read_sketch(corpus, shard, rows_there, rank), codes)
                 a, b = _match(cells.take(mine), theirs, measured)
                 group = np.full(len(b), -1, dtype=np.int64)
                 if column is not None:
@@ -122,29 +117,6 @@ def find_shared(
         comparable=(cells.sketch.genes >= 0).sum(axis=1) >= MIN_EQUAL,
         n_measured=int(genes.measured.sum()),
     )
-
-
-def _with_keys(shard: Shard, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Return the cells of a shard whose key is wanted, and their keys."""
-    keys = barcode_keys(shard.cell_names())
-    rows = np.flatnonzero(np.isin(keys, wanted))
-    return rows, keys[rows]
-
-
-def _read_sketch(corpus: Corpus, shard: Shard, rows: NDArray[np.int64], rank: NDArray[np.int32]) -> Sketch:
-    n_genes, parts = len(corpus.panel), []
-    for run in _runs(rows):
-        start, stop = int(run[0]), int(run[-1]) + 1
-        read = shard.check_genes(shard.rows(start, stop), n_genes=n_genes)
-        X = sp.csr_matrix((read.values, read.indices.astype(np.int32), read.indptr), shape=(stop - start, n_genes))
-        parts.append(X if len(run) == stop - start else X[run - start])
-    return sketch(sp.vstack(parts, format="csr"), rank)
-
-
-def _runs(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Cut sorted numbers into parts that are read at once."""
-    for block in np.split(rows, np.flatnonzero(np.diff(rows) > _GAP) + 1):
-        yield from np.split(block, np.flatnonzero(np.diff((block - block[0]) // _CELLS_AT_ONCE)) + 1)
 
 
 def _match(mine: _Cells, theirs: _Cells, measured: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,6 +9,7 @@ import pytest
 
 from scssl.corpus import Corpus
 from scssl.corpus.build import append as module
+from scssl.corpus.build import duplicates
 from scssl.errors import DataError, FormatError, SettingsError
 
 OPTIONS = {"genes": "union", "obs": ["cell_type"], "source": "study"}
@@ -96,7 +97,9 @@ def test_one_new_donor_is_trained_on(atlas, tmp_path):
     assert obs.loc[obs["donor"] == "someone new", "split"].unique().tolist() == ["train"]
 
 
-def test_cells_that_are_there_are_not_added(atlas, tmp_path):
+@pytest.mark.parametrize("at_once", [250_000, 30])
+def test_cells_that_are_there_are_not_added(atlas, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(duplicates, "CELLS_AT_ONCE", at_once)
     atlas[:400].copy().write_h5ad(tmp_path / "a.h5ad")
     atlas[300:].copy().write_h5ad(tmp_path / "b.h5ad")
     corpus = Corpus.build(tmp_path / "a.h5ad", tmp_path / "c", **OPTIONS).append(tmp_path / "b.h5ad")

@@ -13,7 +13,7 @@ import numpy as np
 
 from scssl import __version__
 from scssl.corpus.build.create import count_buckets, estimate, refuse_inside, summary
-from scssl.corpus.build.duplicates import find_in_corpus
+from scssl.corpus.build.duplicates import write_known
 from scssl.corpus.build.passes import make_shards
 from scssl.corpus.build.plan import Plan, make_plan
 from scssl.corpus.build.read import check_first_cells, settle
@@ -88,8 +88,8 @@ def append(
         (work / "corpus").mkdir(exist_ok=True)
         n_shards = {split: _next_shard(before, split) for split in SPLITS}
 
-        def find_known(keys: Sequence[Path], rank: NDArray[np.int32]) -> NDArray[Any]:
-            return find_in_corpus(corpus, keys, rank)
+        def find_known(keys: Sequence[Path], rank: NDArray[np.int32], folder: Path) -> int:
+            return write_known(corpus, keys, rank, folder)
 
         tally, shards, written = make_shards(
             plan,

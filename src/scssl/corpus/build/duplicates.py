@@ -7,9 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import scipy.sparse as sp
 
-from scssl.corpus.build.copies import N_ENTRIES, Sketch, barcode_keys, find_copies, sketch
+from scssl.corpus.build.barcodes import barcode_keys
+from scssl.corpus.build.copies import N_ENTRIES, Sketch, find_copies, sketch
+from scssl.corpus.build.stored import cells_with_keys, read_sketch
 from scssl.corpus.format.shard import SOURCE
 
 if TYPE_CHECKING:
@@ -19,13 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scssl.corpus.build.read import Block
-    from scssl.corpus.format.shard import Shard
     from scssl.corpus.store import Corpus
 
 CELLS_AT_ONCE: Final = 250_000
 """Cells compared at a time, about: 250 MB of memory."""
-CHUNK: Final = 4096
-"""Cells of a corpus that are looked at in one go."""
 ENDING: Final = ".keys.npy"
 RECORD: Final = np.dtype(
     [
@@ -65,11 +63,21 @@ class KeyWriter:
 
 def records(block: Block, bucket: NDArray[np.integer], rank: NDArray[np.int32]) -> NDArray[Any]:
     """(n_cells,) of `RECORD`."""
-    found = np.empty(block.X.shape[0], dtype=RECORD)
-    sketched = sketch(block.X, rank)
-    found["key"], found["cell"], found["bucket"] = barcode_keys(block.names), block.cell, bucket
-    found["source"], found["genes"] = block.codes[:, 0], sketched.genes
-    found["counts"] = np.minimum(sketched.counts, np.iinfo(np.uint16).max)
+    keys, sketched = barcode_keys(block.names), sketch(block.X, rank)
+    return _records(keys, sketched, cell=block.cell, bucket=bucket, source=block.codes[:, 0])
+
+
+def _records(
+    keys: NDArray[np.uint64],
+    sketched: Sketch,
+    *,
+    cell: NDArray[np.integer],
+    bucket: NDArray[np.integer] | int,
+    source: NDArray[np.integer],
+) -> NDArray[Any]:
+    found = np.empty(len(keys), dtype=RECORD)
+    found["key"], found["cell"], found["bucket"], found["source"] = keys, cell, bucket, source
+    found["genes"], found["counts"] = sketched.genes, np.minimum(sketched.counts, np.iinfo(np.uint16).max)
     return found
 
 
@@ -89,42 +97,39 @@ def read_range(files: Sequence[Path], first: int, last: int) -> Iterator[NDArray
         yield np.array(held[start:stop])
 
 
-def find_in_corpus(corpus: Corpus, files: Sequence[Path], rank: NDArray[np.int32]) -> NDArray[Any]:
-    """Return the records of the corpus' cells whose keys are among those of new cells.
+def write_known(corpus: Corpus, files: Sequence[Path], rank: NDArray[np.int32], folder: Path) -> int:
+    """Write the records of the corpus' cells whose keys are among those of new cells, a file per shard.
+
+    Barcodes come from lists of some hundred thousand, so that most cells of a large corpus may be among them.
 
     Parameters
     ----------
     corpus
-        Where to look: the names of all cells are read, and the counts of the few that are wanted.
+        Where to look: the names of all cells are read, and the counts of those that are wanted.
     files
         Records of new cells.
     rank
         (n_genes,) the order of the sketches.
+    folder
+        Where to write.
+
+    Returns
+    -------
+    int
+        How many there are.
     """
-    # 8 bytes for each new cell, which may well be many: nothing else is held of them.
+    # 8 bytes for each new cell: nothing else is held of them.
     wanted = np.unique(np.concatenate([np.load(path, mmap_mode="r", allow_pickle=False)["key"] for path in files]))
-    found = [np.empty(0, dtype=RECORD)]
-    for shard in corpus.shards:
-        keys = barcode_keys(shard.cell_names())
-        for row in np.array_split(np.flatnonzero(np.isin(keys, wanted)), max(1, shard.n_cells // CHUNK)):
-            if row.size:
-                found.append(_records_of(corpus, shard, row, keys[row], rank))
-    return np.concatenate(found)
-
-
-def _records_of(
-    corpus: Corpus, shard: Shard, rows: NDArray[np.int64], keys: NDArray[np.uint64], rank: NDArray[np.int32]
-) -> NDArray[Any]:
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    cells = shard.check_genes(shard.rows(first, last), n_genes=len(corpus.panel))
-    arrays = (cells.values, cells.indices.astype(np.int32), cells.indptr)
-    X = sp.csr_matrix(arrays, shape=(last - first, len(corpus.panel)))[rows - first]
-    sketched = sketch(X, rank)
-    found = np.empty(len(rows), dtype=RECORD)
-    found["key"], found["cell"], found["bucket"] = keys, shard.first_cell + rows, -1
-    found["source"] = shard.read_codes(SOURCE, n_names=len(corpus.sources))[rows]
-    found["genes"], found["counts"] = sketched.genes, np.minimum(sketched.counts, np.iinfo(np.uint16).max)
-    return found
+    n = 0
+    for number, shard in enumerate(corpus.shards):
+        rows, keys = cells_with_keys(shard, wanted)
+        if rows.size:
+            sketched = read_sketch(corpus, shard, rows, rank)
+            source = shard.read_codes(SOURCE, n_names=len(corpus.sources))[rows]
+            found = _records(keys, sketched, cell=shard.first_cell + rows, bucket=-1, source=source)
+            np.save(folder / f"{number:06d}{ENDING}", found[np.argsort(keys, kind="stable")], allow_pickle=False)
+            n += rows.size
+    return n
 
 
 def find_dropped(
@@ -132,7 +137,7 @@ def find_dropped(
     rank: NDArray[np.int32],
     measured: NDArray[np.bool_],
     *,
-    known: NDArray[Any] | None = None,
+    known: Sequence[NDArray[Any]] = (),
 ) -> NDArray[Any]:
     """Find the cells that are copies of others; of these, the one of the source that measured most genes is kept.
 
@@ -155,7 +160,7 @@ def find_dropped(
     new = np.concatenate([np.empty(0, dtype=RECORD), *parts])
     richness = measured.sum(axis=1)[new["source"]]
     new = new[np.lexsort((new["cell"], -richness))]
-    old = np.empty(0, dtype=RECORD) if known is None else known
+    old = np.concatenate([np.empty(0, dtype=RECORD), *known])
     found = np.concatenate([old, new])
     sketches = Sketch(found["genes"], found["counts"].astype(np.int32), rank)
     copy_of = find_copies(found["key"], found["source"], sketches, measured)

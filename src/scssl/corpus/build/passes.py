@@ -52,8 +52,6 @@ class Shared:
     """(n_splits + 1,) number of the first bucket of each split, and of all."""
     rank: NDArray[np.int32] | None
     """(n_genes,) order of the sketches; None where copies are kept."""
-    known: NDArray[Any] | None = None
-    """Records of the cells that the corpus has already, as far as they may have copies."""
 
     def report(self, kind: str, number: int) -> Path:
         """Where the report of a piece is, without its ending."""
@@ -82,7 +80,7 @@ def make_shards(
     n_buckets: Sequence[int],
     first_cell: int = 0,
     n_shards: Mapping[str, int] | None = None,
-    find_known: Callable[[Sequence[Path], NDArray[np.int32]], NDArray[Any]] | None = None,
+    find_known: Callable[[Sequence[Path], NDArray[np.int32], Path], int] | None = None,
 ) -> tuple[Tally, list[dict[str, Any]], dict[str, Any]]:
     """Read all files of a plan and write their cells as shards.
 
@@ -101,7 +99,8 @@ def make_shards(
     n_shards
         Shards that each split has already.
     find_known
-        Gives the records of cells that are in the corpus already, of those whose keys are in the files given.
+        Writes, to a folder, the records of cells that are in the corpus already, of those whose keys are in the files
+        given; returns how many.
 
     Returns
     -------
@@ -217,18 +216,18 @@ def _find_copies(
     run: Run,
     *,
     n_cells: int,
-    find_known: Callable[[Sequence[Path], NDArray[np.int32]], NDArray[Any]] | None,
+    find_known: Callable[[Sequence[Path], NDArray[np.int32], Path], int] | None,
 ) -> NDArray[Any]:
     """Between the passes: cells that are copies of others, by bucket."""
     path = shared.work / "dropped.npy"
     if not path.is_file():
         assert shared.rank is not None
         files = sorted((shared.work / "parts").glob(f"*{ENDING}"))
-        known = find_known(files, shared.rank) if find_known is not None else None
-        shared = Shared(**{**vars(shared), "known": known})
+        (shared.work / "known").mkdir(exist_ok=True)
+        n_known = find_known(files, shared.rank, shared.work / "known") if find_known is not None else 0
         found = []
         with progress("comparing cells", n_cells) as advance:
-            ranges = key_ranges(n_cells)
+            ranges = key_ranges(n_cells + n_known)
             for copies in run(compare_piece, shared, ranges):
                 keep_alive(shared.work)
                 advance(n_cells // len(ranges))
@@ -248,9 +247,7 @@ def compare_piece(shared: Shared, keys: tuple[int, int]) -> NDArray[Any]:
     """Find the copies among the cells with keys in a range; return their buckets and numbers."""
     first, last = keys
     files = sorted((shared.work / "parts").glob(f"*{ENDING}"))
-    known = shared.known
-    if known is not None:
-        known = known[(known["key"] >= np.uint64(first)) & (known["key"] <= np.uint64(last))]
+    known = list(read_range(sorted((shared.work / "known").glob(f"*{ENDING}")), first, last))
     assert shared.rank is not None
     copies = find_dropped([*read_range(files, first, last)], shared.rank, shared.layout.measured, known=known)
     found = np.empty(len(copies), dtype=[("bucket", "<i4"), ("cell", "<i8")])

@@ -209,7 +209,7 @@ def scores(reference: tuple, query: tuple) -> dict[str, float]:
     from sklearn.preprocessing import StandardScaler
 
     from scssl.metrics import classification_scores
-    from scssl.tasks.knn import vote
+    from scssl.tasks.annotate.knn import vote
 
     types, codes = np.unique(reference[1], return_inverse=True)
     nearest = types[vote(reference[0], codes, query[0], k=5).label]

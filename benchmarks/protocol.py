@@ -14,8 +14,8 @@ import torch
 
 import scssl
 from scssl.metrics import classification_scores
-from scssl.tasks.knn import vote
-from scssl.tasks.labels import UNLABELLED
+from scssl.tasks.annotate.knn import vote
+from scssl.tasks.annotate.labels import UNLABELLED
 
 if TYPE_CHECKING:
     import pandas as pd

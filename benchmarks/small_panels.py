@@ -27,7 +27,7 @@ from scssl.metrics import classification_scores
 from scssl.nn import inputs
 from scssl.nn.inputs import LEAST_SEEN
 from scssl.tasks import Annotator
-from scssl.tasks.knn import vote
+from scssl.tasks.annotate.knn import vote
 
 SEEDS = (0, 1, 2)
 EPOCHS = 20

@@ -18,7 +18,7 @@ from scssl.corpus.batch import CellBatch
 from scssl.genes.programmes import Programmes
 from scssl.nn import Architecture
 from scssl.pretext import Draw
-from scssl.tasks.knn import vote
+from scssl.tasks.annotate.knn import vote
 from scssl.training import Config, build_task
 
 N_GENES = 30

@@ -76,7 +76,7 @@ def annotate(
         Replace OUT.
     """
     from scssl.errors import SettingsError
-    from scssl.tasks.labels import read_label_map
+    from scssl.tasks.annotate.labels import read_label_map
     from scssl.tasks.output import prepare_output, write_results
 
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added, also=[reference])
@@ -113,7 +113,7 @@ def _check_and_estimate(
     from scssl.corpus.sources.source import open_source
     from scssl.errors import DataError
     from scssl.log import logger
-    from scssl.tasks.labels import map_labels, read_labels
+    from scssl.tasks.annotate.labels import map_labels, read_labels
 
     with open_source(reference, layer=reference_layer) as source:
         known = read_labels(source.obs, labels, file=source.file)

@@ -14,7 +14,7 @@ from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise, load_panel
 from scssl.tasks.annotate import Annotator
-from scssl.tasks.labels import UNLABELLED
+from scssl.tasks.annotate.labels import UNLABELLED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scssl.genes import GenePanel
-    from scssl.tasks.annotation import Annotation
+    from scssl.tasks.annotate.annotation import Annotation
 
 TARGET_SUM = 1e4
 

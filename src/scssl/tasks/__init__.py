@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from scssl.tasks.annotate import Annotator
-from scssl.tasks.annotation import Annotation
-from scssl.tasks.labels import read_label_map
+from scssl.tasks.annotate import Annotation, Annotator, read_label_map
 
 __all__ = ["Annotation", "Annotator", "read_label_map"]

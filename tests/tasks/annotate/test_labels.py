@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scssl.errors import DataError, FormatError
-from scssl.tasks.labels import encode, map_labels, read_label_map, read_labels
+from scssl.tasks.annotate.labels import encode, map_labels, read_label_map, read_labels
 
 
 def test_unlabelled_cells_have_no_name():

@@ -12,10 +12,10 @@ import pandas as pd
 from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.log import logger
-from scssl.tasks import annotator_files
-from scssl.tasks.annotation import Annotation
-from scssl.tasks.knn import vote
-from scssl.tasks.labels import UNLABELLED, encode, read_label_map, read_labels
+from scssl.tasks.annotate import files
+from scssl.tasks.annotate.annotation import Annotation
+from scssl.tasks.annotate.knn import vote
+from scssl.tasks.annotate.labels import UNLABELLED, encode, read_label_map, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -81,7 +81,7 @@ class Annotator:
             self.model_name = str(model)
             model = load(model)
         self.model: Embedder = model
-        self.reference: annotator_files.Reference | None = None
+        self.reference: files.Reference | None = None
 
     def fit(
         self,
@@ -129,7 +129,7 @@ class Annotator:
                 "%s: %d of %d labels have too few cells to win a vote of %d neighbours outright: %s",
                 file, len(rare), len(classes), self.k, ", ".join(rare[:10]) + (", ..." if len(rare) > 10 else ""),
             )  # fmt: skip
-        self.reference = annotator_files.Reference(
+        self.reference = files.Reference(
             embedding=embedding[kept].astype(np.float32, copy=False),
             codes=codes,
             classes=classes,
@@ -278,9 +278,7 @@ class Annotator:
         SettingsError
             If `fit` has not been called, or there is something at `path`.
         """
-        annotator_files.write(
-            Path(path), self._fitted(), model=self.model, mode=self.mode, k=self.k, overwrite=overwrite
-        )
+        files.write(Path(path), self._fitted(), model=self.model, mode=self.mode, k=self.k, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -297,12 +295,12 @@ class Annotator:
             If the folder is not an annotator, or is truncated, altered or of a later version.
         """
         folder = Path(path)
-        settings, reference = annotator_files.read(folder, modes=get_args(Mode))
-        annotator = cls(folder / annotator_files.MODEL, mode=settings["mode"], k=settings["k"])
+        settings, reference = files.read(folder, modes=get_args(Mode))
+        annotator = cls(folder / files.MODEL, mode=settings["mode"], k=settings["k"])
         annotator.reference = reference
         return annotator
 
-    def _fitted(self) -> annotator_files.Reference:
+    def _fitted(self) -> files.Reference:
         if self.reference is None:
             message = "this annotator has no reference yet: call fit(reference, labels=...) first"
             raise SettingsError(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scssl.tasks import knn
+from scssl.tasks.annotate import knn
 
 
 def slow_vote(reference, labels, query, k):

@@ -11,7 +11,7 @@ import pandas as pd
 from scssl import keys
 from scssl.errors import DataError
 from scssl.metrics import ClassificationScores, classification_scores
-from scssl.tasks.labels import UNLABELLED, map_labels, read_labels
+from scssl.tasks.annotate.labels import UNLABELLED, map_labels, read_labels
 from scssl.tasks.output import Results
 
 if TYPE_CHECKING:

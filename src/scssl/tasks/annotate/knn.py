@@ -92,13 +92,27 @@ def vote(reference: NDArray[np.floating], labels: NDArray[np.integer], query: ND
         Number of neighbours.
     """
     neighbours, distance = nearest(reference, query, k=k)
-    theirs = np.asarray(labels, dtype=np.int64)[neighbours]
+    label, share = winners(np.asarray(labels, dtype=np.int64)[neighbours])
+    return Votes(label=label, share=share, neighbours=neighbours, distance=distance)
+
+
+def winners(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Count votes; where labels are level, the one with the nearest cell wins.
+
+    Parameters
+    ----------
+    labels
+        (n_cells, k) labels of the neighbours, nearest first.
+
+    Returns
+    -------
+    label : numpy.ndarray
+        (n_cells,) the winner.
+    share : numpy.ndarray
+        (n_cells,) float32, its share of the votes.
+    """
     # agreeing[i, j]: how many neighbours of cell i have the label of its j-th; argmax takes the first, so the nearest.
-    agreeing = (theirs[:, :, None] == theirs[:, None, :]).sum(2)
+    agreeing = (labels[:, :, None] == labels[:, None, :]).sum(2)
     winner = agreeing.argmax(1)[:, None]
-    return Votes(
-        label=np.take_along_axis(theirs, winner, axis=1)[:, 0],
-        share=(np.take_along_axis(agreeing, winner, axis=1)[:, 0] / k).astype(np.float32),
-        neighbours=neighbours,
-        distance=distance,
-    )
+    share = np.take_along_axis(agreeing, winner, axis=1)[:, 0] / labels.shape[1]
+    return np.take_along_axis(labels, winner, axis=1)[:, 0], share.astype(np.float32)

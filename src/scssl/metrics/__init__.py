@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
+from scssl.metrics.calibration import (
+    CalibrationScores,
+    brier_score,
+    calibration_scores,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_curve,
+)
 from scssl.metrics.classification import ClassificationScores, classification_scores, confusion_table
 
-__all__ = ["ClassificationScores", "classification_scores", "confusion_table"]
+__all__ = [
+    "CalibrationScores",
+    "ClassificationScores",
+    "brier_score",
+    "calibration_scores",
+    "classification_scores",
+    "confusion_table",
+    "expected_calibration_error",
+    "negative_log_likelihood",
+    "reliability_curve",
+]

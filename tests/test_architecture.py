@@ -20,6 +20,7 @@ REPOSITORY = ROOT.parent.parent
 BASE = ("cores", "errors", "fetch", "files", "keys", "log", "__init__")
 ROOMS = [
     "genes",
+    "ontology",
     "corpus",
     "nn",
     "pretext",
@@ -33,7 +34,7 @@ ROOMS = [
     "cli",
 ]
 HEAVY = ("torch", "anndata", "scanpy", "lightning")
-TORCH_FREE = ("genes", "corpus/build", "corpus/format", "corpus/sources", "corpus/store.py")
+TORCH_FREE = ("genes", "ontology", "corpus/build", "corpus/format", "corpus/sources", "corpus/store.py")
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -11,15 +11,18 @@ from scssl.metrics.calibration import (
     reliability_curve,
 )
 from scssl.metrics.classification import ClassificationScores, classification_scores, confusion_table
+from scssl.metrics.hierarchy import HierarchicalScores, hierarchical_scores
 
 __all__ = [
     "CalibrationScores",
     "ClassificationScores",
+    "HierarchicalScores",
     "brier_score",
     "calibration_scores",
     "classification_scores",
     "confusion_table",
     "expected_calibration_error",
+    "hierarchical_scores",
     "negative_log_likelihood",
     "reliability_curve",
 ]

@@ -1,0 +1,75 @@
+"""Terms of the Cell Ontology that people use: a coarse level to roll labels up to, and names for what labels share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+BROAD: Final = {
+    "CL:0000084": "T cell",
+    "CL:0000236": "B cell",
+    "CL:0000786": "plasma cell",
+    "CL:0001065": "innate lymphoid cell",
+    "CL:0000576": "monocyte",
+    "CL:0000235": "macrophage",
+    "CL:0000451": "dendritic cell",
+    "CL:0000094": "granulocyte",
+    "CL:0000097": "mast cell",
+    "CL:0000764": "erythroid lineage cell",
+    "CL:0000556": "megakaryocyte",
+    "CL:0000233": "platelet",
+    "CL:0008001": "hematopoietic precursor cell",
+    "CL:0000988": "hematopoietic cell",
+    "CL:0000066": "epithelial cell",
+    "CL:0000115": "endothelial cell",
+    "CL:0000057": "fibroblast",
+    "CL:0000499": "stromal cell",
+    "CL:0000187": "muscle cell",
+    "CL:0000540": "neuron",
+    "CL:0000125": "glial cell",
+    "CL:0000586": "germ cell",
+    "CL:0000163": "endocrine cell",
+    "CL:0000136": "adipocyte",
+    "CL:0001063": "neoplastic cell",
+}
+"""About what can be told apart in any tissue, ID to name (adipocytes were fat cells before 2023). A label gets the one
+that says most of those above it, so that "hematopoietic cell" is left for blood cells of none of the other kinds."""
+
+EVERYDAY: Final = {
+    **BROAD,
+    "CL:0000624": "CD4-positive, alpha-beta T cell",
+    "CL:0000625": "CD8-positive, alpha-beta T cell",
+    "CL:0000798": "gamma-delta T cell",
+    "CL:0000815": "regulatory T cell",
+    "CL:0000813": "memory T cell",
+    "CL:0000898": "naive T cell",
+    "CL:0000787": "memory B cell",
+    "CL:0000788": "naive B cell",
+    "CL:0000945": "lymphocyte of B lineage",
+    "CL:0000623": "natural killer cell",
+    "CL:0000860": "classical monocyte",
+    "CL:0000990": "conventional dendritic cell",
+    "CL:0000775": "neutrophil",
+    "CL:0000542": "lymphocyte",
+    "CL:0000766": "myeloid leukocyte",
+    "CL:0000763": "myeloid cell",
+    "CL:0000738": "leukocyte",
+    "CL:0000192": "smooth muscle cell",
+    "CL:0000669": "pericyte",
+    "CL:0000746": "cardiac muscle cell",
+    "CL:0000127": "astrocyte",
+    "CL:0000128": "oligodendrocyte",
+    "CL:0000099": "interneuron",
+    "CL:0000617": "GABAergic neuron",
+    "CL:0000679": "glutamatergic neuron",
+    "CL:0000182": "hepatocyte",
+    "CL:0000068": "duct epithelial cell",
+    "CL:0000622": "acinar cell",
+    "CL:0000150": "glandular secretory epithelial cell",
+    "CL:0000076": "squamous epithelial cell",
+    "CL:0000584": "enterocyte",
+    "CL:0000160": "goblet cell",
+    "CL:0002319": "neural cell",
+    "CL:0002320": "connective tissue cell",
+    "CL:0000034": "stem cell",
+}
+"""What sets of labels back off to before any other term: people say "T cell", not "mature alpha-beta T cell"."""

@@ -338,6 +338,7 @@ class Corpus:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        share_batches: bool = False,
         workers: int = 2,
         pin_memory: bool = False,
     ) -> CorpusLoader:
@@ -347,7 +348,7 @@ class Corpus:
         ----------
         split, batch_size, shuffle, seed, labels, where, balance, max_repeats, drop_last, rank, world_size
             See `CorpusLoader`.
-        workers, pin_memory
+        share_batches, workers, pin_memory
             See `CorpusLoader`.
         """
         from scssl.corpus.loader.loader import CorpusLoader
@@ -355,7 +356,7 @@ class Corpus:
         return CorpusLoader(
             self, split=split, batch_size=batch_size, shuffle=shuffle, seed=seed, labels=labels, where=where,
             balance=balance, max_repeats=max_repeats, drop_last=drop_last, rank=rank, world_size=world_size,
-            workers=workers, pin_memory=pin_memory,
+            share_batches=share_batches, workers=workers, pin_memory=pin_memory,
         )  # fmt: skip
 
     @cached_property

@@ -42,7 +42,8 @@ class CorpusLoader:
     come in stored order.
 
     With several ranks every rank gets its own cells. Shuffled, all ranks take the same number of steps: up to
-    ``world_size - 1`` cells are left out, other ones each epoch. In stored order every cell comes exactly once.
+    ``world_size - 1`` cells are left out, other ones each epoch. In stored order every cell comes exactly once. Or,
+    with `share_batches`, the batches are those of a single process and each rank gets its part of every one.
 
     `state_dict` says after any batch where the iteration is; a loader with the same settings that was given it by
     `load_state_dict` goes on with the next batch, without reading what came before.
@@ -73,6 +74,10 @@ class CorpusLoader:
         Leave out the last batch of an epoch when it is smaller.
     rank, world_size
         Number of this process, and how many share the split.
+    share_batches
+        Give each rank a part of every batch, which has `batch_size` cells over all ranks, rather than whole batches of
+        its own: what is trained then does not depend on the number of ranks. Each rank reads about the whole split from
+        the disk or its cache for that, but converts and copies its own cells only.
     workers
         Threads that read and cut batches; the order does not depend on them.
     pin_memory
@@ -103,6 +108,7 @@ class CorpusLoader:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        share_batches: bool = False,
         workers: int = WORKERS,
         pin_memory: bool = False,
         block_size: int = BLOCK_SIZE,
@@ -135,6 +141,9 @@ class CorpusLoader:
         self.corpus, self.split, self.batch_size, self.shuffle = corpus, split, batch_size, shuffle
         self.seed, self.labels, self.drop_last = seed, tuple(labels), drop_last
         self.epoch = 0
+        # Of each batch; and the stretch of the row that batches are cut from.
+        self._part = (rank, world_size) if share_batches else (0, 1)
+        rank, world_size = (0, 1) if share_batches else (rank, world_size)
         self._rank, self._workers, self._block_size = rank, workers, block_size
         self._pin = pin_memory and torch.cuda.is_available()
         shards = corpus.shards_of(split)
@@ -183,7 +192,7 @@ class CorpusLoader:
 
     @property
     def n_cells(self) -> int:
-        """Cells in an epoch, of this rank (before `drop_last`)."""
+        """Cells in an epoch, of this rank (before `drop_last`); of all ranks where they share batches."""
         return len(self._range)
 
     def memory_bytes(self) -> int:
@@ -292,14 +301,26 @@ class CorpusLoader:
                 break
         start = self._range.start + number * self._size.pool_cells
         cells = row.cells(start, min(start + self._size.pool_cells, self._range.stop))
-        self._reader.read(pool, cells)
         if self.shuffle:
-            pool.rows = pool.rows[mixing(cells.size, seed=self.seed, epoch=epoch, rank=self._rank, pool=number)]
+            cells = cells[mixing(cells.size, seed=self.seed, epoch=epoch, rank=self._rank, pool=number)]
+        if self._part != (0, 1):
+            parts = [cells[first : first + self.batch_size] for first in range(0, cells.size, self.batch_size)]
+            cells = np.concatenate([part[self._own(part.size)] for part in parts])
+        self._reader.read(pool, cells)
         return pool
+
+    def _own(self, n_cells: int) -> slice:
+        """Which cells of a batch are this rank's."""
+        rank, n_ranks = self._part
+        each, more = divmod(n_cells, n_ranks)
+        # No rank gets more of a smaller batch than of a full one.
+        return slice(rank * each + min(rank, more), (rank + 1) * each + min(rank + 1, more))
 
     def _cut(self, shared: SharedPool, number: int, arrays: Arrays) -> CellBatch:
         with shared as pool:
-            rows = pool.rows[number * self.batch_size : (number + 1) * self.batch_size]
+            own = self._own(self.batch_size)
+            size = own.stop - own.start
+            rows = pool.rows[number * size : (number + 1) * size]
             indptr = np.concatenate([[0], np.cumsum(np.diff(pool.indptr)[rows], dtype=np.int64)])
             values, indices = arrays.take(int(indptr[-1])), arrays.take(int(indptr[-1]))
             pool.copy_rows(rows, values, indices)

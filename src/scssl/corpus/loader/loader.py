@@ -195,6 +195,10 @@ class CorpusLoader:
         """Cells in an epoch, of this rank (before `drop_last`); of all ranks where they share batches."""
         return len(self._range)
 
+    def batch_cells(self, number: int) -> int:
+        """Cells of a batch, counted from 0; of all ranks where they share batches."""
+        return min(self.batch_size, len(self._range) - number * self.batch_size)
+
     def memory_bytes(self) -> int:
         """Estimate the memory that iterating needs, on top of Python and torch themselves."""
         return self._size.n_bytes + self._selection.n_bytes

@@ -12,7 +12,7 @@ from scssl.errors import DataError, FormatError, require
 from scssl.tasks.annotate.quantile import UNITS, Unit, threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ JOINED = 3
 class Tree(Protocol):
     """What backing off needs to know of the labels: `scssl.ontology.LabelTree`."""
 
-    def common_ancestor(self, indices: Sequence[int], /) -> tuple[str, str] | None:
+    def common_ancestor(self, codes: Iterable[int]) -> tuple[str, str | None] | None:
         """Return name and id of the smallest common ancestor of some labels, None where there is none."""
 
 

@@ -113,7 +113,7 @@ def test_7_count_likelihoods_see_counts(loss, monkeypatch):
 
 def test_8_hidden_unmeasured_and_zero_are_three_inputs():
     encoder = task_of().encoder
-    torch.nn.init.normal_(encoder.states.hidden)
+    encoder.states.mean.uniform_()
     torch.nn.init.normal_(encoder.states.unmeasured)
     x, this = torch.zeros(1, N_GENES), torch.zeros(1, N_GENES, dtype=torch.bool)
     this[0, 3] = True
@@ -123,7 +123,7 @@ def test_8_hidden_unmeasured_and_zero_are_three_inputs():
 
 def test_9_every_cell_has_its_own_programmes_and_the_rate_is_real():
     task = task_of(masking="programme", rate=0.3)
-    hidden = task.hide(cells(500), draw=Draw(0, 0)).hidden
+    hidden = task.hide(cells(500), draw=Draw(0, 0)).masks
     assert len(torch.unique(hidden, dim=0)) > 3
     assert hidden.float().mean().item() == pytest.approx(0.3, abs=0.02)
 

@@ -75,7 +75,6 @@ def test_unmeasured_genes_are_looked_up_by_row():
 def test_hidden_unmeasured_and_zero_are_three_inputs():
     states = GeneStates(3)
     states.mean.fill_(0.7)
-    torch.nn.init.constant_(states.hidden, 0.1)
     torch.nn.init.constant_(states.unmeasured, 0.2)
     x = torch.zeros(1, 3)
     out = states(x, hidden=torch.tensor([[True, False, False]]), unmeasured=torch.tensor([[False, True, False]]))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from scssl.corpus.batch import CellBatch
 from scssl.errors import SettingsError
-from scssl.nn import dense_counts, log_normalise
+from scssl.nn import dense_counts, log_normalise, unmeasured_genes
 from scssl.pretext import Draw
 from scssl.pretext.augment import LARGEST, Augmentation, change_counts, make_view, partners, view_draw
 from scssl.pretext.masking import cell_keys, random_mask
@@ -31,7 +31,9 @@ def _batch(counts, *, cell=None, measured=None):
 
 
 def _view(batch, rates, *, draw=None, view=0):
-    return make_view(batch, rates, normalise=log_normalise, draw=draw or Draw(0, 0), view=view)
+    """A view with its values, which otherwise are only taken where they are needed."""
+    made = make_view(batch, rates, normalise=log_normalise, draw=draw or Draw(0, 0), view=view)
+    return made if made.x is not None else made._replace(x=log_normalise(made.batch))
 
 
 def _take(counts, rows):
@@ -172,7 +174,6 @@ def test_rates_of_zero_change_nothing(view):
     same = _view(batch, NOTHING, view=view)
     assert torch.equal(same.x, log_normalise(batch))
     assert same.hidden is None
-    assert same.unmeasured is None
     assert change_counts(batch, thin=0.0, noise=0.0, draw=Draw(0, 0)) is batch
 
 
@@ -238,8 +239,8 @@ def test_unmeasured_genes_stay_so_and_nothing_is_taken_from_them():
     )
     for view in (0, 1):
         made = _view(batch, ALL, view=view)
-        np.testing.assert_array_equal(made.unmeasured.numpy(), ~measured[source])
-        assert (made.x[made.unmeasured] == 0).all()
+        np.testing.assert_array_equal(unmeasured_genes(made.batch).numpy(), ~measured[source])
+        assert (made.x[unmeasured_genes(made.batch)] == 0).all()
     # Each gene has counts wherever it was measured, so an untaken zero would show.
     mixed = _view(batch, Augmentation(mask=0.0, thin=0.0, mix=0.9)).x
     assert (mixed[torch.from_numpy(measured[source])] > 0).all()

@@ -74,7 +74,7 @@ def test_the_loss_is_symmetric_in_the_views():
     other = task.view_losses((second, first), codes[::-1])["loss"]
     torch.testing.assert_close(one, other)
     # By hand: each prediction against the target of the other view.
-    aims = [task.target_projector(task.target_encoder(v.x, hidden=v.hidden)) for v in (first, second)]
+    aims = [task.target_projector(task.target_encoder.module.encode(v.batch, masks=v.hidden)) for v in (first, second)]
     aims = [aim - aim.mean(dim=0) for aim in aims]
     predictions = [task.predictor(task.projector(code)) for code in codes]
     slow = [_slow(predictions[i].detach().numpy(), aims[1 - i].numpy()) for i in (0, 1)]
@@ -83,11 +83,12 @@ def test_the_loss_is_symmetric_in_the_views():
 
 def test_targets_are_distances_from_the_mean_of_their_source():
     task = _task().eval()
-    task.target_encoder.forward, task.target_projector = (lambda x, **_: x), torch.nn.Identity()
+    task.target_encoder.module.encode, task.target_projector = (lambda _, *, x, **__: x), torch.nn.Identity()
     task.predictor = task.projector = torch.nn.Identity()
     rows = torch.randn(4, 10, 5, generator=torch.Generator().manual_seed(0))
     source = torch.arange(10) % 3
-    views = [View(x, None, None, source) for x in rows[:2]]
+    batch = replace(_batch(10), source=source)
+    views = [View(batch, None, x) for x in rows[:2]]
     aims = rows[:2].clone()
     for code in range(3):
         for aim in aims:

@@ -1,5 +1,7 @@
 """The four ways of masking: what is shown, hidden and asked for, against plain loops."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,11 @@ from scssl.pretext import Draw
 from scssl.pretext.masking import Masker
 
 N_GENES = 40
+
+
+class Hidden(NamedTuple):
+    hidden: torch.Tensor
+    target: torch.Tensor
 
 
 def programmes_of(members, regulators=None):
@@ -33,8 +40,7 @@ def cells(n, measured=None, first=0):
 
 
 def hide(masker, batch, epoch=0):
-    unmeasured = None if batch.measured.all() else ~batch.measured[batch.measured_row]
-    return masker(batch, unmeasured=unmeasured, draw=Draw(0, epoch))
+    return Hidden(*masker(batch, draw=Draw(0, epoch)).cells(batch))
 
 
 def random_programmes(seed, n=30):

@@ -10,7 +10,7 @@ import torch
 import scssl
 from scssl.corpus.batch import CellBatch
 from scssl.errors import SettingsError
-from scssl.nn import Architecture
+from scssl.nn import Architecture, unmeasured_genes
 from scssl.pretext import Draw, get_task
 from scssl.pretext.projector import Averaged, cosine_momentum, perceptron
 from scssl.pretext.two_view import TwoViewTask, covariance, off_diagonal_square, participation, spread
@@ -45,7 +45,7 @@ def test_the_task_is_a_two_view_task(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_each_view_is_encoded_once(name):
     task, calls = _task(name), []
-    task.encoder.register_forward_hook(lambda *_: calls.append(1))
+    task.encoder.code.register_forward_hook(lambda *_: calls.append(1))
     task.losses(_batch(), draw=Draw(0, 0))
     assert len(calls) == 2
 
@@ -55,9 +55,11 @@ def test_values_of_hidden_genes_do_not_reach_the_codes(name):
     task = _task(name, mask=0.5).eval()
     views = task.views(_batch(), draw=Draw(0, 0))
     for view in views:
-        changed = view._replace(x=torch.where(view.hidden, torch.rand_like(view.x) * 9, view.x))
+        x = task.encoder.normalise(view.batch)
+        view = view._replace(x=x)
+        changed = view._replace(x=torch.where(view.hidden, torch.rand_like(x) * 9, x))
         assert torch.equal(task.encode(view), task.encode(changed))
-        visible = view._replace(x=torch.where(view.hidden, view.x, view.x + 1))
+        visible = view._replace(x=torch.where(view.hidden, x, x + 1))
         assert not torch.allclose(task.encode(view), task.encode(visible))
 
 
@@ -65,8 +67,10 @@ def test_values_of_hidden_genes_do_not_reach_the_codes(name):
 def test_unmeasured_genes_enter_no_code_and_no_loss(name):
     task, batch = _task(name).eval(), _batch(unmeasured=range(10))
     for view in task.views(batch, draw=Draw(0, 0)):
-        assert view.unmeasured[:, :10].all()
-        changed = view._replace(x=torch.where(view.unmeasured, 5.0, view.x))
+        unmeasured = unmeasured_genes(view.batch)
+        assert unmeasured[:, :10].all()
+        view = view._replace(x=task.encoder.normalise(view.batch))
+        changed = view._replace(x=torch.where(unmeasured, 5.0, view.x))
         assert torch.equal(task.encode(view), task.encode(changed))
 
 
@@ -153,7 +157,7 @@ def test_covariance_and_participation_equal_numpy():
 def test_comparing_within_sources_pays_nothing_for_telling_them_apart(name):
     task = _task(name).eval()
     source = torch.arange(32) % 2
-    views = [view._replace(source=source) for view in task.views(_batch(), draw=Draw(0, 0))]
+    views = [view._replace(batch=replace(view.batch, source=source)) for view in task.views(_batch(), draw=Draw(0, 0))]
     rows = torch.randn(2, 32, 16, generator=torch.Generator().manual_seed(0))
     # What a code that knows the source adds to the embedding of both views.
     told = rows + 5 * source.float().unsqueeze(1) * torch.linspace(-1, 1, 16)

@@ -40,7 +40,7 @@ def log_normalise(batch: CellBatch, *, target_sum: float = 1e4) -> Tensor:
     """
     values, rows = normalised_values(batch, target_sum=target_sum)
     dense = values.new_zeros(batch.n_cells, batch.n_genes)
-    dense.view(-1)[rows.mul_(batch.n_genes).add_(batch.indices)] = values
+    dense.view(-1)[rows.mul_(batch.n_genes).add_(batch.indices.long())] = values
     return dense
 
 
@@ -48,13 +48,13 @@ def normalised_values(batch: CellBatch, *, target_sum: float = 1e4) -> tuple[Ten
     """Return what `log_normalise` puts at the stored counts: values and their cells, (n_nonzeros,) each."""
     rows = batch.rows()
     scale = target_sum * batch.measured_share[batch.measured_row] / batch.size_factor.clamp(min=1.0)
-    return torch.log1p(batch.values * scale[rows]), rows
+    return torch.log1p(batch.values.float() * scale[rows]), rows
 
 
 def dense_counts(batch: CellBatch) -> Tensor:
     """Return the raw counts as a dense tensor, (n_cells, n_genes) float32."""
     dense = torch.zeros(batch.n_cells, batch.n_genes, device=batch.values.device)
-    dense.view(-1)[batch.rows().mul_(batch.n_genes).add_(batch.indices)] = batch.values.float()
+    dense.view(-1)[batch.rows().mul_(batch.n_genes).add_(batch.indices.long())] = batch.values.float()
     return dense
 
 
@@ -66,12 +66,12 @@ def unmeasured_genes(batch: CellBatch) -> Tensor | None:
 
 
 class GeneStates(nn.Module):
-    """Centre the input, and write "hidden" and "not measured" into it as one learned value per gene and state.
+    """Centre the input, and write "hidden" and "not measured" into it.
 
-    A measured gene reads as its distance from the gene's mean in the corpus. The learned values start at that mean, so
-    that what is not known says nothing at first: with a fixed value elsewhere, cells of two data sets lie apart by the
-    genes that were measured rather than by what they are. They stand where the expression would be, so the first layer
-    stays one matrix product; each state has values of its own, so hidden, unmeasured and zero can be told apart.
+    A measured gene reads as its distance from the gene's mean in the corpus, a hidden one as that mean: what is not
+    known says nothing. (To learn a value per gene for hidden ones made no difference over four seeds, and costs a
+    matrix product per step.) Unmeasured genes have a learned value each, which starts at the mean: with a fixed value
+    elsewhere, cells of two data sets lie apart by the genes that were measured rather than by what they are.
 
     Where genes are unmeasured, the rest is weighted up by the share of the input's variance that it carries, as a
     survey weights up those who answered: else a cell seen through a small panel would lie near the mean of all cells,
@@ -90,7 +90,6 @@ class GeneStates(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_genes))
         self.register_buffer("variance_share", torch.full((n_genes,), 1.0 / n_genes))
-        self.hidden = nn.Parameter(torch.zeros(n_genes))
         self.unmeasured = nn.Parameter(torch.zeros(n_genes))
 
     def forward(self, x: Tensor, *, hidden: Tensor | None = None, unmeasured: Tensor | None = None) -> Tensor:
@@ -110,8 +109,25 @@ class GeneStates(nn.Module):
         """
         x = x - self.mean
         if hidden is not None:
-            x = torch.where(hidden, self.hidden, x)
+            x = torch.where(hidden, 0.0, x)
         if unmeasured is not None:
-            seen = 1.0 - unmeasured.to(x.dtype) @ self.variance_share
-            x = torch.where(unmeasured, self.unmeasured, x) / seen.clamp(min=LEAST_SEEN).unsqueeze(1)
+            weight = self.weight_of_measured(~unmeasured).unsqueeze(1)
+            x = torch.where(unmeasured, self.unmeasured, x) * weight
         return x
+
+    def weight_of_measured(self, measured: Tensor) -> Tensor:
+        """Return what values are multiplied by, so that the measured genes stand for the others too.
+
+        Parameters
+        ----------
+        measured
+            (n, n_genes) bool.
+
+        Returns
+        -------
+        Tensor
+            (n,), 1 where all genes are measured.
+        """
+        # Not a matrix product, which autocast would take in bf16.
+        missed = torch.where(measured, 0.0, self.variance_share).sum(dim=1)
+        return 1.0 / (1.0 - missed).clamp(min=LEAST_SEEN)

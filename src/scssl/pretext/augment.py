@@ -56,14 +56,12 @@ class Augmentation:
 class View(NamedTuple):
     """What an encoder reads of some cells."""
 
-    x: Tensor
-    """(n_cells, n_genes) log1p values."""
+    batch: CellBatch
+    """Their counts, changed."""
     hidden: Tensor | None
     """(n_cells, n_genes) bool, or None where nothing is hidden."""
-    unmeasured: Tensor | None
-    """(n_cells, n_genes) bool, or None where everything is measured."""
-    source: Tensor
-    """(n_cells,) codes of the cells' sources; not for the encoder."""
+    x: Tensor | None = None
+    """(n_cells, n_genes) log1p values in place of those of the counts, where cells were mixed."""
 
 
 def make_view(
@@ -90,11 +88,12 @@ def make_view(
     Returns
     -------
     View
-        Values, and which genes are hidden or unmeasured.
+        Counts or values, and which genes are hidden.
     """
-    unmeasured = unmeasured_genes(batch)
-    x = normalise(change_counts(batch, thin=rates.thin, noise=rates.noise, draw=view_draw(draw, view, "counts")))
+    changed = change_counts(batch, thin=rates.thin, noise=rates.noise, draw=view_draw(draw, view, "counts"))
+    x = None
     if rates.mix:
+        x, unmeasured = normalise(changed), unmeasured_genes(batch)
         partner = partners(batch.cell, draw=view_draw(draw, view, "partner"))
         taken = random_mask(batch.cell, batch.n_genes, rate=rates.mix, draw=view_draw(draw, view, "mix"))
         if unmeasured is not None:
@@ -104,7 +103,7 @@ def make_view(
     hidden = None
     if rates.mask:
         hidden = random_mask(batch.cell, batch.n_genes, rate=rates.mask, draw=view_draw(draw, view, "mask"))
-    return View(x, hidden, unmeasured, batch.source)
+    return View(changed, hidden, x)
 
 
 def view_draw(draw: Draw, view: int, purpose: Purpose) -> Draw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -125,7 +125,9 @@ class Byol(TwoViewTask):
         codes
             Their codes, with gradient.
         """
-        targets = [self.target_encoder(view.x, hidden=view.hidden, unmeasured=view.unmeasured) for view in views]
+        follower = cast("Encoder", self.target_encoder.module)
+        with torch.no_grad():
+            targets = [follower.encode(view.batch, masks=view.hidden, x=view.x) for view in views]
         aims = [self.target_projector(code) for code in targets]
         predictions = [self.predictor(self.projector(code)) for code in codes]
         source = self.sources(views)

@@ -11,6 +11,7 @@ from scssl.pretext.augment import Augmentation
 from scssl.pretext.barlow_twins import BarlowTwins
 from scssl.pretext.base import Draw, PretextRecord, PretextTask, register
 from scssl.pretext.byol import Byol
+from scssl.pretext.masking import measured_share
 from scssl.pretext.reconstruction import Loss, Reconstruction
 from scssl.pretext.simclr import Simclr
 from scssl.pretext.two_view import TwoViewTask, spread
@@ -81,7 +82,7 @@ class Combined(PretextTask):
             encoder, architecture=architecture, n_sources=n_sources, settings=settings, programmes=programmes
         )
         self.decoder = Decoder(encoder.n_genes, architecture, n_sources=n_sources)
-        self.reconstruction = Reconstruction(settings.loss, self.decoder)
+        self.reconstruction = Reconstruction(settings.loss, self.decoder, target_sum=encoder.target_sum)
         task = _TASKS[settings.two_view]
         rates = {f.name: getattr(settings, f.name) for f in fields(Augmentation)}
         self.views_task = task(
@@ -123,18 +124,19 @@ class Combined(PretextTask):
             ``loss``; ``masked`` and ``views``, its parts before weighting; ``hidden`` (share of the genes);
             ``code_std`` and ``code_dimensions`` as for two-view tasks.
         """
-        x = self.encoder.normalise(batch)
         views = self.views_task.views(batch, draw=draw)
         codes = self.views_task.encode(views[0]), self.views_task.encode(views[1])
-        masked = x.new_zeros(())
-        for view, code in zip(views, codes, strict=True):
-            assert view.hidden is not None
-            target = view.hidden if view.unmeasured is None else view.hidden & ~view.unmeasured
-            masked = masked + self.reconstruction(self.decoder, code, batch=batch, x=x, target=target) / 2
+        first, second = (
+            self.reconstruction(self.decoder, code, batch=batch, masks=view.hidden)
+            for view, code in zip(views, codes, strict=True)
+        )
+        masked = (first + second) / 2
+        hidden = views[0].hidden
+        assert hidden is not None, "the settings see to it"
         compared = self.views_task.view_losses(views, codes)
         return {
             "loss": masked + self.settings.weight * compared["loss"],
             "masked": masked.detach(),
             "views": compared["loss"].detach(),
-            "hidden": target.float().mean(),
+            "hidden": measured_share(batch, hidden, group_size=1),
         } | spread(codes[0].detach())

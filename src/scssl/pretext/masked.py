@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from scssl.errors import require
-from scssl.nn import Decoder, unmeasured_genes
+from scssl.nn import Decoder
 from scssl.pretext.base import Draw, PretextRecord, PretextTask, register
-from scssl.pretext.masking import Hiding, Masker, Masking
+from scssl.pretext.masking import Hiding, Masker, Masking, measured_share
 from scssl.pretext.reconstruction import Loss, Reconstruction
 
 if TYPE_CHECKING:
@@ -71,7 +69,9 @@ class _Autoencoding(PretextTask):
             encoder, architecture=architecture, n_sources=n_sources, settings=settings, programmes=programmes
         )
         self.decoder = Decoder(encoder.n_genes, architecture, n_sources=n_sources)
-        self.reconstruction = Reconstruction(settings.loss, self.decoder, balance_zeros=settings.balance_zeros)
+        self.reconstruction = Reconstruction(
+            settings.loss, self.decoder, balance_zeros=settings.balance_zeros, target_sum=encoder.target_sum
+        )
 
     def start_from(self, *, gene_mean: Tensor, gene_variance: Tensor, gene_share: Tensor) -> None:
         """Let the decoder start at the gene means, which it would otherwise spend its first epochs on."""
@@ -117,8 +117,9 @@ class MaskedAutoencoder(_Autoencoding):
         )
 
     def hide(self, batch: CellBatch, *, draw: Draw) -> Hiding:
-        """Return which genes are hidden, and which of these are asked for; (n_cells, n_genes) bool each."""
-        return self.masker(batch, unmeasured=unmeasured_genes(batch), draw=draw)  # type: ignore[no-any-return]
+        """Return which genes are hidden, and which of these are asked for."""
+        hiding: Hiding = self.masker(batch, draw=draw)
+        return hiding
 
     def losses(self, batch: CellBatch, *, draw: Draw) -> dict[str, Tensor]:
         """Return the mean loss over hidden, measured genes, and the share of the measured genes that was hidden.
@@ -136,16 +137,14 @@ class MaskedAutoencoder(_Autoencoding):
             ``loss`` (log1p units squared, or nats), ``hidden`` (share of the measured genes hidden), ``asked`` (share
             of the measured genes that are to be predicted).
         """
-        x = self.encoder.normalise(batch)
-        unmeasured = unmeasured_genes(batch)
-        hidden, target = self.masker(batch, unmeasured=unmeasured, draw=draw)
-        code = self.encoder(x, hidden=hidden, unmeasured=unmeasured)
-        loss = self.reconstruction(
-            self.decoder, code, batch=batch, x=x, target=target, group_size=self.settings.group_size
-        )
-        seen = hidden if unmeasured is None else hidden & ~unmeasured
-        n_measured = hidden.numel() if unmeasured is None else hidden.numel() - unmeasured.sum()
-        return {"loss": loss, "hidden": seen.sum() / n_measured, "asked": target.sum() / n_measured}
+        hiding = self.hide(batch, draw=draw)
+        group_size = hiding.group_size
+        code = self.encoder.encode(batch, masks=hiding.masks, group_size=group_size)
+        loss = self.reconstruction(self.decoder, code, batch=batch, masks=hiding.targets, group_size=group_size)
+        asked = measured_share(batch, hiding.targets, group_size=group_size)
+        same = hiding.masks is hiding.targets
+        hidden = asked if same else measured_share(batch, hiding.masks, group_size=group_size)
+        return {"loss": loss, "hidden": hidden, "asked": asked}
 
 
 @register
@@ -181,8 +180,4 @@ class Autoencoder(_Autoencoding):
         dict
             ``loss`` (log1p units squared, or nats).
         """
-        x = self.encoder.normalise(batch)
-        unmeasured = unmeasured_genes(batch)
-        code = self.encoder(x, unmeasured=unmeasured)
-        target = torch.ones_like(x, dtype=torch.bool) if unmeasured is None else ~unmeasured
-        return {"loss": self.reconstruction(self.decoder, code, batch=batch, x=x, target=target)}
+        return {"loss": self.reconstruction(self.decoder, self.encoder.encode(batch), batch=batch)}

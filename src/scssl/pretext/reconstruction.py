@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from scssl.errors import SettingsError
-from scssl.nn import Decoder, dense_counts
+from scssl.nn import Decoder, dense_counts, fused, log_normalise
 from scssl.nn.likelihoods import expressed_loss, negative_binomial_loss, poisson_loss, zero_inflated_loss
 from scssl.pretext.gather import mean_over_ranks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scssl.corpus.batch import CellBatch
 
 Loss = Literal["mse", "nb", "zinb", "poisson", "bce"]
@@ -38,6 +40,8 @@ class Reconstruction(nn.Module):
         Decoder to score; not owned.
     balance_zeros
         Let zero and non-zero targets weigh the same in all, whatever their numbers.
+    target_sum
+        For `mse`: total to which counts are scaled before log1p.
 
     Raises
     ------
@@ -45,9 +49,9 @@ class Reconstruction(nn.Module):
         If the decoder ends in a softplus, and the loss wants logits.
     """
 
-    def __init__(self, loss: Loss, decoder: Decoder, *, balance_zeros: bool = False) -> None:
+    def __init__(self, loss: Loss, decoder: Decoder, *, balance_zeros: bool = False, target_sum: float = 1e4) -> None:
         super().__init__()
-        self.loss, self.balance_zeros = loss, balance_zeros
+        self.loss, self.balance_zeros, self.target_sum = loss, balance_zeros, target_sum
         if loss != "mse" and decoder.softplus:
             message = f"task.loss {loss!r} needs architecture.output=linear: its decoder predicts logits"
             raise SettingsError(message)
@@ -85,11 +89,10 @@ class Reconstruction(nn.Module):
         code: Tensor,
         *,
         batch: CellBatch,
-        x: Tensor,
-        target: Tensor,
+        masks: Tensor | None = None,
         group_size: int = 1,
     ) -> Tensor:
-        """Return the mean loss over the targets.
+        """Return the mean loss over the measured genes asked for.
 
         Parameters
         ----------
@@ -99,44 +102,55 @@ class Reconstruction(nn.Module):
             (n_cells, n_latent).
         batch
             The cells.
-        x
-            (n_cells, n_genes) their log1p values.
-        target
-            (n_cells, n_genes) bool: the entries that count. The mean is over them, so that its scale does not depend on
-            how many there are.
+        masks
+            (n_masks, n_genes) bool, genes asked of `group_size` consecutive cells each; None for all. The mean is over
+            them, so that its scale does not depend on how many there are.
         group_size
-            Consecutive cells with the same mask: only the genes that one of them is asked for are computed.
+            Cells per mask: only the genes that one is asked for are computed.
 
         Returns
         -------
         Tensor
             Scalar: log1p units squared, or nats; 0 if nothing is asked for.
         """
-        truth = x if self.loss == "mse" else dense_counts(batch)
-        weights = self._weights(truth, target)
-        total = batch.size_factor / batch.measured_share[batch.measured_row]
         units = decoder.units(code, batch.source)
-        if group_size == 1:
-            entries = self._entries(decoder, units, truth, total)
-            summed, weight = torch.where(target, entries * weights, 0.0).sum(), (target * weights).sum()
-            return summed / mean_over_ranks(weight).clamp(min=1e-12)
+        if self.loss == "mse" and not decoder.softplus and fused.usable(decoder.output):
+            return self._squared_error(decoder, units, batch, masks=masks, group_size=group_size)
+        total = batch.size_factor / batch.measured_share[batch.measured_row]
         summed, weight = code.new_zeros(()), code.new_zeros(())
-        for start in range(0, batch.n_cells, group_size):
-            part = slice(start, start + group_size)
-            genes = target[part].any(dim=0).nonzero()[:, 0]
-            entries = self._entries(decoder, units[part], truth[part][:, genes], total[part], genes)
-            counted = target[part][:, genes]
-            mine = weights if weights.ndim == 0 else weights[part][:, genes]
-            summed = summed + torch.where(counted, entries * mine, 0.0).sum()
-            weight = weight + (counted * mine).sum()
+        truth = log_normalise(batch, target_sum=self.target_sum) if self.loss == "mse" else dense_counts(batch)
+        balance = self._zero_weight(*_seen(batch, truth, masks, group_size=group_size)) if self.balance_zeros else None
+        for part, genes, asked in _parts(batch, masks, group_size=group_size):
+            true = truth[part] if genes is None else truth[part][:, genes]
+            entries = self._entries(decoder, units[part], true, total[part], genes)
+            weights = asked if balance is None else asked * torch.where(true > 0, 1.0, balance)
+            summed = summed + torch.where(asked, entries * weights, 0.0).sum()
+            weight = weight + weights.sum()
         return summed / mean_over_ranks(weight).clamp(min=1e-12)
 
-    def _weights(self, truth: Tensor, target: Tensor) -> Tensor:
-        if not self.balance_zeros:
-            return torch.ones((), device=truth.device)
-        seen = truth > 0
-        n_seen, n_zero = mean_over_ranks(torch.stack([(target & seen).sum(), (target & ~seen).sum()]).float())
-        return torch.where(seen, 1.0, n_seen.clamp(min=0.5) / n_zero.clamp(min=0.5))
+    def _squared_error(
+        self, decoder: Decoder, units: Tensor, batch: CellBatch, *, masks: Tensor | None, group_size: int
+    ) -> Tensor:
+        zero_weight = 1.0
+        if self.balance_zeros:
+            truth = dense_counts(batch)
+            zero_weight = float(self._zero_weight(*_seen(batch, truth, masks, group_size=group_size)))
+        found = fused.squared_error(
+            decoder.output,
+            units,
+            batch,
+            target_sum=self.target_sum,
+            masks=masks,
+            group_size=group_size,
+            zero_weight=zero_weight,
+        )
+        weight = torch.tensor(found.n_seen + zero_weight * found.n_zero)
+        return found.total / mean_over_ranks(weight).clamp(min=1e-12)
+
+    def _zero_weight(self, n_seen: Tensor, n_zero: Tensor) -> Tensor:
+        """Weight of a zero, so that all of them weigh as much as all other entries asked for."""
+        n_seen, n_zero = mean_over_ranks(torch.stack([n_seen, n_zero]).float())
+        return n_seen.clamp(min=0.5) / n_zero.clamp(min=0.5)
 
     def _entries(
         self, decoder: Decoder, units: Tensor, truth: Tensor, total: Tensor, genes: Tensor | None = None
@@ -155,3 +169,24 @@ class Reconstruction(nn.Module):
         chosen = slice(None) if genes is None else genes
         extra = nn.functional.linear(units, self.zero.weight[chosen], self.zero.bias[chosen])
         return zero_inflated_loss(truth, mean, log_theta, extra.float())
+
+
+def _parts(batch: CellBatch, masks: Tensor | None, *, group_size: int) -> Iterator[tuple[slice, Tensor | None, Tensor]]:
+    """Yield cells, the genes computed for them (None for all), and which entries are asked for."""
+    if masks is None or group_size == 1:
+        measured = batch.measured[batch.measured_row]
+        yield slice(None), None, measured if masks is None else measured & masks
+        return
+    for number, mask in enumerate(masks):
+        part = slice(number * group_size, min((number + 1) * group_size, batch.n_cells))
+        genes = mask.nonzero()[:, 0]
+        yield part, genes, batch.measured[:, genes][batch.measured_row[part]]
+
+
+def _seen(batch: CellBatch, truth: Tensor, masks: Tensor | None, *, group_size: int) -> tuple[Tensor, Tensor]:
+    """How many entries asked for are not zero, and how many are."""
+    n_seen = n_zero = torch.zeros((), device=truth.device)
+    for part, genes, asked in _parts(batch, masks, group_size=group_size):
+        seen = (truth[part] if genes is None else truth[part][:, genes]) > 0
+        n_seen, n_zero = n_seen + (asked & seen).sum(), n_zero + (asked & ~seen).sum()
+    return n_seen, n_zero

@@ -93,12 +93,12 @@ class TwoViewTask(PretextTask):
 
     def encode(self, view: View) -> Tensor:
         """Return the code of a view, (n_cells, n_latent)."""
-        code: Tensor = self.encoder(view.x, hidden=view.hidden, unmeasured=view.unmeasured)
+        code: Tensor = self.encoder.encode(view.batch, masks=view.hidden, x=view.x)
         return code
 
     def sources(self, views: Views) -> Tensor | None:
         """Return the sources of the cells of all processes, or None if these do not matter."""
-        return gather(views[0].source) if self.settings.within_source else None
+        return gather(views[0].batch.source) if self.settings.within_source else None
 
     @abstractmethod
     def view_losses(self, views: Views, codes: Pair) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from scssl.nn import Architecture, Decoder, Encoder
+from scssl.nn.dropout import Dropout
 from scssl.training import get_preset
 
 
@@ -71,3 +72,22 @@ def test_an_untrained_decoder_predicts_about_the_means(output):
     mean = torch.linspace(0, 5, 50)
     decoder.start_from(mean)
     torch.testing.assert_close(decoder(torch.zeros(1, 64), torch.tensor([-1]))[0], mean, rtol=0, atol=1e-3)
+
+
+def test_dropout_drops_the_share_asked_for_and_keeps_the_mean():
+    dropout = Dropout(0.3)
+    torch.manual_seed(1)
+    x = torch.ones(2000, 50, requires_grad=True)
+    out = dropout(x)
+    assert set(out.unique().tolist()) == {0.0, pytest.approx(1 / 0.7)}
+    assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
+    # Independent over cells and over units.
+    assert (out == 0).float().mean(0).std().item() == pytest.approx((0.21 / 2000) ** 0.5, rel=0.3)
+    assert (out == 0).float().mean(1).std().item() == pytest.approx((0.21 / 50) ** 0.5, rel=0.1)
+    out.sum().backward()
+    assert torch.equal(x.grad, out.detach())
+    torch.manual_seed(1)
+    assert torch.equal(dropout(x), out)
+    assert not torch.equal(dropout(x), out)
+    assert torch.equal(dropout.eval()(x), x)
+    assert dropout.train()(x.bfloat16()).dtype == torch.bfloat16

@@ -7,16 +7,19 @@ bf16 travels as uint16: its bits are the upper half of those of fp32.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import torch
 
-from scssl.compiled import compiled
+from scssl.compiled import compiled, over_rows
 
 # Constants of splitmix64, as in `scssl.pretext.masking`.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+GOLDEN: Final = 0x9E3779B97F4A7C15 - 2**64
+"""The same as a signed number, for keys in torch."""
 _SMALL = 32
 
 
@@ -54,6 +57,29 @@ def random_bits(start: int, stop: int, keys: Any, n_genes: int, below: int, out:
             else:
                 for lane in range(n_genes - 4 * n_words):
                     row[4 * n_words + lane] = (((z >> np.uint64(16 * lane)) & low) ^ turn) < limit
+
+
+def random_mask(keys: Any, n: int, *, rate: float) -> Any:
+    """Return independent draws, true with probability `rate` (to 1/65,536).
+
+    Parameters
+    ----------
+    keys
+        (n_rows,) int64, one 64-bit key per row.
+    n
+        Draws per row.
+    rate
+        Probability, from 0 to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_rows, n) bool.
+    """
+    out = np.empty((len(keys), n), dtype=np.bool_)
+    below = round(rate * 65_536) - 32_768
+    over_rows(random_bits, len(keys), keys, n, below, out, threads=torch.get_num_threads())
+    return out
 
 
 @compiled

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from scssl.nn import fused
+from scssl.nn.dropout import Dropout
 from scssl.nn.inputs import GeneStates, log_normalise, unmeasured_genes
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def hidden_layers(sizes: Sequence[int], architecture: Architecture) -> nn.Sequen
             layers.append(norm(n_out))
         layers.append(_ACTIVATIONS[architecture.activation]())
         if architecture.dropout:
-            layers.append(nn.Dropout(architecture.dropout))
+            layers.append(Dropout(architecture.dropout))
     return nn.Sequential(*layers)
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from scssl.compiled import over_rows
 from scssl.errors import SettingsError
-from scssl.nn.kernels import random_bits
+from scssl.nn import kernels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,22 +65,14 @@ def random_mask(cell: Tensor, n_genes: int, *, rate: float, draw: Draw) -> Tenso
         (n_cells, n_genes) bool, True where hidden.
     """
     keys = cell_keys(cell, draw=draw)
-    if keys.device.type == "cpu" and rate < 1:
-        return _on_processor(keys, n_genes, rate=rate)
+    if keys.device.type == "cpu":
+        return torch.from_numpy(kernels.random_mask(keys.numpy(), n_genes, rate=rate))
     # Four genes share one 64-bit draw, 16 bits each: a fourth of the work of one draw per gene.
     n_words = -(-n_genes // 4)
     counter = torch.arange(1, n_words + 1, dtype=torch.int64, device=cell.device) * _GOLDEN
     words = _mix(keys.unsqueeze(1) + counter)
     sixteen = words.view(torch.int16)[:, :n_genes]
     return sixteen < round(rate * 65_536) - 32_768 if rate < 1 else torch.ones_like(sixteen, dtype=torch.bool)
-
-
-def _on_processor(keys: Tensor, n_genes: int, *, rate: float) -> Tensor:
-    """Draw the same bits in one pass."""
-    out = np.empty((len(keys), n_genes), dtype=np.bool_)
-    below = round(rate * 65_536) - 32_768
-    over_rows(random_bits, len(keys), keys.numpy(), n_genes, below, out, threads=torch.get_num_threads())
-    return torch.from_numpy(out)
 
 
 class Hiding(NamedTuple):

@@ -6,6 +6,7 @@ from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding, umap
 from scssl.report.page import render, write_page
+from scssl.report.reliability import reliability
 from scssl.report.run import Run, Section
 from scssl.report.scores import score_bars
 from scssl.report.style import palette
@@ -17,6 +18,7 @@ __all__ = [
     "embedding",
     "loss_curve",
     "palette",
+    "reliability",
     "render",
     "score_bars",
     "umap",

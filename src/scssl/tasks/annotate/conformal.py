@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scssl.errors import DataError, FormatError, require
-from scssl.tasks.annotate.quantile import UNITS, Unit, threshold
+from scssl.tasks.annotate.quantile import UNITS, Unit, donor_weights, quantile, threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,8 +40,10 @@ class LabelSets:
     A label is in the set of a cell if its calibrated probability is at least the label's threshold ("least ambiguous
     sets": Sadinle, Lei and Wasserman 2019, doi 10.1080/01621459.2017.1395341), which makes sets as small as they can
     be on average. Thresholds come from held-out cells of each type, so that the rate holds for every type and not just
-    for the common ones; types with too few held-out cells or donors share one. The most probable label is always in
-    the set: there are no empty sets.
+    for the common ones; types with too few held-out cells or donors share one. A type that cannot be told would then
+    be in the sets of most other cells, and make all of them useless: no label may be in the sets of more cells of other
+    types than the error rate, and where that has to be enforced, the rate does not hold for this type (see `own`). It
+    holds over all cells in any case. The most probable label is always in the set: there are no empty sets.
     """
 
     error_rate: float
@@ -49,7 +51,7 @@ class LabelSets:
     least: tuple[float, ...]
     """Per class: the probability from which on it is in the set; 0: always."""
     own: tuple[bool, ...]
-    """Per class: whether its threshold is its own, so that the rate holds for this class."""
+    """Per class: whether the rate holds for this class, by a threshold of its own."""
     units: tuple[Unit, ...]
     """Per class: what the rate holds for, see `scssl.tasks.annotate.quantile.Threshold`."""
     n_cells: tuple[int, ...]
@@ -114,9 +116,14 @@ class LabelSets:
         enough = rare.sum() >= min_cells and (not several or d is None or len(np.unique(d[rare])) >= MIN_DONORS)
         shared = of(rare) if enough else everyone
         found = [of(y == code) if own[code] else shared for code in range(n_classes)]
+        least = np.array([value for value, _ in found])
+        cap = _cap(p[used], codes=y, donors=d, error_rate=error_rate)
+        own &= least >= cap
+        least = np.maximum(least, cap)
+        least *= _factor(p[used], codes=y, donors=d, least=least, error_rate=error_rate)
         return cls(
             error_rate=float(error_rate),
-            least=tuple(least for least, _ in found),
+            least=tuple(float(value) for value in least),
             own=tuple(bool(value) for value in own),
             units=tuple(unit for _, unit in found),
             n_cells=tuple(int(n) for n in n_cells),
@@ -252,6 +259,37 @@ def back_off(sets: NDArray[np.bool_], *, classes: Sequence[str], tree: Tree | No
         else:
             names[i] = " | ".join(classes[code] for code in inside) if 2 <= len(inside) <= JOINED else AMBIGUOUS
     return names[place.ravel()]
+
+
+def _cap(
+    p: NDArray[np.floating], *, codes: NDArray[np.int64], donors: NDArray[np.integer] | None, error_rate: float
+) -> NDArray[np.float64]:
+    """Return, per class, the least probability that at most `error_rate` of the cells of other classes reach."""
+    cap = np.zeros(p.shape[1])
+    for code in range(p.shape[1]):
+        others = codes != code
+        if others.any():
+            values = p[others, code].astype(np.float64)
+            order = np.argsort(values, kind="stable")
+            weights = donor_weights(None if donors is None else donors[others], n_cells=len(values))
+            cap[code] = np.nextafter(quantile(values[order], weights[order], level=1 - error_rate), 2.0)
+    return cap
+
+
+def _factor(
+    p: NDArray[np.floating],
+    *,
+    codes: NDArray[np.int64],
+    donors: NDArray[np.integer] | None,
+    least: NDArray[np.float64],
+    error_rate: float,
+) -> float:
+    """Return what to multiply all thresholds with so that the rate holds over all cells; 1 where it does already."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = p[np.arange(len(p)), codes].astype(np.float64) / least[codes]
+    # The most probable label is in the set whatever its threshold.
+    times[(p.argmax(axis=1) == codes) | (least[codes] == 0)] = np.inf
+    return float(np.clip(-threshold(-times, error_rate=error_rate, donors=donors).value, 0, 1))
 
 
 def _checked(

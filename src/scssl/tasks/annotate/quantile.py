@@ -106,12 +106,12 @@ def threshold(
     n_donors = int(codes.max()) + 1 if len(codes) else 0
     if n_donors < 2:
         n = len(ordered)
-        return Threshold(_quantile(ordered, np.full(n, 1 / (n + 1)), level=1 - error_rate), "cells")
+        return Threshold(quantile(ordered, np.full(n, 1 / (n + 1)), level=1 - error_rate), "cells")
     each = 1 / np.bincount(codes)[codes]
     if n_donors >= donors_for_guarantee(error_rate):
-        return Threshold(_quantile(ordered, each / (n_donors + 1), level=1 - error_rate), "donors")
+        return Threshold(quantile(ordered, each / (n_donors + 1), level=1 - error_rate), "donors")
     level = _raised(ordered, codes, each, error_rate=error_rate)
-    return Threshold(_quantile(ordered, each / n_donors, level=level), "few donors")
+    return Threshold(quantile(ordered, each / n_donors, level=level), "few donors")
 
 
 def _raised(
@@ -131,7 +131,7 @@ def _raised(
     return float(levels[good[0]]) if len(good) else 1.0
 
 
-def _quantile(ordered: NDArray[np.float64], weights: NDArray[np.float64], *, level: float) -> float:
-    """Return the smallest score with at least this mass at or below it."""
+def quantile(ordered: NDArray[np.float64], weights: NDArray[np.float64], *, level: float) -> float:
+    """Return the smallest of some rising scores with at least this mass at or below it; infinite if there is none."""
     position = int(np.searchsorted(np.cumsum(weights), level - _EXACT))
     return float(ordered[position]) if position < len(ordered) else float("inf")

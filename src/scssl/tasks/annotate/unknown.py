@@ -91,7 +91,7 @@ class Novelty:
         classes
             Names of the types.
         donors
-            (n_cells,) codes, negative where not known. None: cells are held out, and the budget holds for cells.
+            (n_cells,) codes, negative where not known. With fewer than two, cells are held out one by one.
         rows
             Cells that the limit may be set by: those that the encoder did not learn labels from. All by default.
         error_budget
@@ -117,6 +117,8 @@ class Novelty:
         """
         require("error_budget", error_budget, holds=0 <= error_budget < 1, must="at least 0 and below 1")
         x, y = _checked(embedding, codes, n_classes=len(classes))
+        if donors is not None and len(np.unique(donors[donors >= 0])) < 2:
+            donors = None
         bank = even_sample(y, n=max_cells, seed=seed)
         space = Space.fit(x[bank], codes=y[bank], k=k, seed=seed)
         least_counts, least_genes = _least(n_counts), _least(n_genes)
@@ -145,7 +147,7 @@ class Novelty:
         for values, least in ((n_counts, least_counts), (n_genes, least_genes)):
             if values is not None:
                 low |= np.asarray(values)[held] < least
-        d = None if donors is None or not (np.asarray(donors) >= 0).any() else np.asarray(donors)[held]
+        d = None if donors is None else donors[held]
         limits = {name: _limit(known[name], low=low, donors=d, error_budget=error_budget) for name in SCORES}
         types = _types_to_take_out(y[held], n=max_types, seed=seed)
         power: dict[Score, dict[str, float]] = {name: {} for name in SCORES}

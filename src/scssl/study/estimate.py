@@ -1,0 +1,61 @@
+"""Time and memory that a study will take, said before it starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scssl.study.methods import SCRATCH
+from scssl.training import choose_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scssl.study.fitting import Work
+    from scssl.study.methods import Job, Network
+
+TRAINED = 2.2e11
+"""Weights times cells that pre-training goes through in a second on one core: encoder and decoder of the default."""
+TUNED = 1.3e11
+"""The same of training on labels."""
+PASSES = 12
+"""Passes over the labelled cells until training on labels stops, typically."""
+START_UP = 8.0
+"""Seconds until a process has loaded its libraries."""
+PROCESS_GB = 1.3
+
+
+def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], *, jobs: int) -> str:
+    """Return what to expect, in words.
+
+    Parameters
+    ----------
+    work
+        The study.
+    networks, jobs_left
+        What is still to be done.
+    jobs
+        Processes.
+    """
+    config = choose_config(preset=work.plan.preset, epochs=work.plan.epochs, overrides=list(work.plan.overrides))
+    width, n_genes = config.architecture.hidden[0], len(work.target.panel)
+    seconds = 0.0
+    for network in networks:
+        n_cells = work.corpora[(network.arm, network.fraction)].n_cells("train")
+        epochs = 0 if network.pretext in {"none", "pca"} else config.training.epochs
+        seconds += 5 + n_cells * (2 * n_genes * width * epochs / TRAINED + 1e-4)
+    measured = int(work.target.genes.sum())
+    for job in jobs_left:
+        split, mode = work.splits[job.split], work.methods[job.method].mode
+        n = min(len(split.train), job.labels * len(work.target.classes) or len(split.train))
+        if mode in {"finetune", SCRATCH}:
+            genes = measured if mode == SCRATCH else n_genes
+            seconds += 5 + PASSES * n * genes * width / TUNED
+        else:
+            seconds += 0.5 + n * (measured if job.method == "logistic" else 100) * 1e-6
+    seconds = seconds / jobs + START_UP
+    words = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    memory = jobs * (PROCESS_GB + 20 * 2 * n_genes * width / 1e9 + work.target.counts.nnz * 12 / 1e9)
+    return (
+        f"{len(networks)} networks and embeddings to make, {len(jobs_left)} fits: about {words} and {memory:.1f} GB of "
+        f"memory with {jobs} process{'' if jobs == 1 else 'es'}"
+    )

@@ -1,0 +1,252 @@
+"""From predictions to tables of scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from scssl.errors import FormatError
+from scssl.study.bootstrap import Interval, Metric, choose_units, count, interval, score, total
+from scssl.study.methods import ANY
+from scssl.study.plan import SMALLEST_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from scssl.study.methods import Job, Method
+    from scssl.study.plan import Plan
+    from scssl.study.splits import Scheme, Split
+    from scssl.study.store import Store
+    from scssl.study.target import Target
+
+NOT_PREDICTED = -1
+METRICS: tuple[Metric, ...] = ("macro_f1", "accuracy", "balanced_accuracy")
+
+
+class Setting(NamedTuple):
+    """What scores that can be compared have in common."""
+
+    scheme: Scheme
+    arm: str
+    labels: int
+    fraction: float
+
+
+@dataclass(kw_only=True, eq=False)
+class Results:
+    """All predictions of a study."""
+
+    target: Target
+    splits: list[Split]
+    plan: Plan
+    methods: list[Method]
+    jobs: pd.DataFrame
+    """One row per fit."""
+    predicted: dict[tuple[str, Setting], NDArray[np.int64]]
+    """(n_seeds, n_cells) codes, by method and setting."""
+    chosen: dict[tuple[str, Setting], list[str]] = field(default_factory=dict)
+    """Per setting and fold the method that was the best of its kind on all other folds."""
+
+    def rows(self, scheme: Scheme) -> NDArray[np.int64]:
+        """Cells that are scored in a scheme."""
+        return np.sort(np.concatenate([s.test for s in self.splits if s.scheme == scheme]))
+
+    def of(self, method: str, setting: Setting) -> NDArray[np.int64]:
+        """(n_seeds, n_cells) predictions of a method; those that see no corpus are the same in all arms."""
+        for arm in (setting.arm, ANY):
+            for fraction in (setting.fraction, 1.0):
+                key = (method, setting._replace(arm=arm, fraction=fraction))
+                if key in self.predicted:
+                    return self.predicted[key]
+        raise KeyError(method)
+
+    def has(self, method: str, setting: Setting) -> bool:
+        """Say whether a method was run in a setting."""
+        try:
+            self.of(method, setting)
+        except KeyError:
+            return False
+        return True
+
+
+def gather(
+    store: Store, jobs: Sequence[Job], *, target: Target, splits: list[Split], plan: Plan, methods: list[Method]
+) -> Results:
+    """Read all results of a study.
+
+    Parameters
+    ----------
+    store
+        Where they are.
+    jobs
+        Those of the plan.
+    target, splits, plan, methods
+        What was studied.
+    """
+    titles = {method.name: method for method in methods}
+    predicted: dict[tuple[str, Setting], NDArray[np.int64]] = {}
+    table = []
+    for job in jobs:
+        split, result = splits[job.split], store.read(job)
+        if result is None or len(result["predicted"]) != len(split.test):
+            message = f"{store.path(job)}: missing or damaged; run the study again, and it will be made anew"
+            raise FormatError(message)
+        setting = Setting(split.scheme, job.arm, job.labels, job.fraction)
+        shape = (len(plan.seeds), target.n_cells)
+        codes = predicted.setdefault((job.method, setting), np.full(shape, NOT_PREDICTED, dtype=np.int64))
+        codes[plan.seeds.index(job.seed), split.test] = result["predicted"]
+        table.append(_row(job, titles[job.method], split, result, target))
+    return Results(
+        target=target, splits=splits, plan=plan, methods=methods, jobs=pd.DataFrame(table), predicted=predicted
+    )
+
+
+def _row(job: Job, method: Method, split: Split, result: dict[str, Any], target: Target) -> dict[str, Any]:
+    counts = total(target.codes[split.test], result["predicted"], n_classes=len(target.classes))
+    scores = {metric: round(float(score(counts, metric=metric)), 5) for metric in METRICS}
+    return {
+        "method": job.method,
+        "title": method.title,
+        "group": method.group,
+        "arm": job.arm,
+        "scheme": split.scheme,
+        "split": split.name,
+        "seed": job.seed,
+        "labels_per_type": job.labels or "all",
+        "corpus_share": job.fraction,
+        "macro_f1": scores["macro_f1"],
+        "micro_f1": scores["accuracy"],
+        "balanced_accuracy": scores["balanced_accuracy"],
+        "n_train": result["n_train"],
+        "n_test": result["n_test"],
+        "seconds": result["seconds"],
+    }
+
+
+def settings_of(results: Results) -> list[Setting]:
+    """List the settings that were run, the one of the verdict first."""
+    plan = results.plan
+    most = max(plan.labels, key=lambda n: float("inf") if n is None else n) or 0
+    main = results.splits[0].scheme
+    found = {setting for _, setting in results.predicted if setting.arm != ANY}
+
+    def order(setting: Setting) -> tuple[Any, ...]:
+        few = setting.labels or 10**9
+        return (setting.scheme != main, plan.arms.index(setting.arm), setting.labels != most, few, -setting.fraction)
+
+    return sorted(found, key=order)
+
+
+def table_of_scores(results: Results) -> pd.DataFrame:
+    """Score every method in every setting, pooled over folds, as mean over seeds with its interval."""
+    table = []
+    for setting in settings_of(results):
+        rows = results.rows(setting.scheme)
+        for method in results.methods:
+            own = setting if method.group == "pre-trained" else setting._replace(fraction=1.0)
+            if not results.has(method.name, setting) or (own != setting and setting.fraction != 1.0):
+                continue
+            codes = results.of(method.name, setting)[:, rows]
+            entry: dict[str, Any] = {
+                "method": method.name,
+                "title": method.title,
+                "group": method.group,
+                **plain(setting),
+            }
+            found = measure(results, codes, None, rows)
+            entry |= {"macro_f1": found.estimate, "low": found.low, "high": found.high, "unit": found.unit}
+            each = [pooled(results, row, rows) for row in codes]
+            entry["micro_f1"] = float(np.mean([scores["accuracy"] for scores in each]))
+            entry["balanced_accuracy"] = float(np.mean([scores["balanced_accuracy"] for scores in each]))
+            entry["sd_over_seeds"] = (
+                float(np.std([scores["macro_f1"] for scores in each], ddof=1)) if len(each) > 1 else np.nan
+            )
+            table.append(entry)
+    return pd.DataFrame(table)
+
+
+def table_per_type(results: Results) -> pd.DataFrame:
+    """Score every type in the setting of the verdict, as means over seeds."""
+    setting, target = settings_of(results)[0], results.target
+    rows = results.rows(setting.scheme)
+    truth, n_classes = target.codes[rows], len(target.classes)
+    table = []
+    for method in results.methods:
+        if not results.has(method.name, setting):
+            continue
+        counts = [total(truth, codes, n_classes=n_classes) for codes in results.of(method.name, setting)[:, rows]]
+        hits, support, given = np.stack(counts).transpose(1, 0, 2)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            f1, recall = 2 * hits / (support + given), hits / support
+            precision = np.where(given > 0, hits / np.maximum(given, 1), 0.0)
+        for code, name in enumerate(target.classes):
+            n = int(support[0, code])
+            if n:
+                table.append(
+                    {
+                        "type": name,
+                        "method": method.name,
+                        "title": method.title,
+                        "test_cells": n,
+                        "donors": len(np.unique(target.donors[rows][truth == code])),
+                        "few_cells": n < SMALLEST_TYPE,
+                        "f1": float(f1[:, code].mean()),
+                        "precision": float(precision[:, code].mean()),
+                        "recall": float(recall[:, code].mean()),
+                    }
+                )
+    return pd.DataFrame(table)
+
+
+def measure(
+    results: Results,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64] | None,
+    rows: NDArray[np.int64],
+    *,
+    metric: Metric = "macro_f1",
+) -> Interval:
+    """Return the score of some predictions, or the difference of two, with its interval.
+
+    Parameters
+    ----------
+    results
+        What was studied.
+    first, second
+        (n_seeds, n_rows) predictions.
+    rows
+        Cells.
+    metric
+        See `bootstrap.score`.
+    """
+    target, plan = results.target, results.plan
+    truth, n_classes = target.codes[rows], len(target.classes)
+    both = first if second is None else np.concatenate([first, second])
+    units = choose_units(target.donors[rows], truth, both)
+    counts = [
+        None if part is None else np.stack([count(truth, codes, units, n_classes=n_classes) for codes in part])
+        for part in (first, second)
+    ]
+    assert counts[0] is not None
+    return interval(counts[0], units, against=counts[1], metric=metric, level=plan.level, n_resamples=plan.n_resamples)
+
+
+def pooled(results: Results, codes: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[Metric, float]:
+    """Return all scores of some predictions, cells of all folds pooled."""
+    counts = total(results.target.codes[rows], codes, n_classes=len(results.target.classes))
+    return {metric: float(score(counts, metric=metric)) for metric in METRICS}
+
+
+def plain(setting: Setting) -> dict[str, Any]:
+    """Return a setting as the columns of a table."""
+    return {
+        "scheme": setting.scheme,
+        "arm": setting.arm,
+        "labels_per_type": setting.labels or "all",
+        "corpus_share": setting.fraction,
+    }

@@ -1,0 +1,52 @@
+"""Pieces of work side by side in several processes, with progress; what is finished stays when it is interrupted."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scssl.log import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scssl.study.fitting import Work
+
+T = TypeVar("T")
+
+
+def run_all(function: Callable[[Work, T], None], work: Work, items: Sequence[T], *, jobs: int, what: str) -> None:
+    """Do all pieces of work.
+
+    Parameters
+    ----------
+    function
+        Does one; it writes what comes out.
+    work
+        What all of them need.
+    items
+        The pieces.
+    jobs
+        Processes; one is this process.
+    what
+        What to call them in progress.
+    """
+    with progress(f"study: {what}", len(items), unit=what) as advance:
+        if jobs == 1 or len(items) < 2:
+            for item in items:
+                function(work, item)
+                advance(1)
+            return
+        from joblib import Parallel, delayed  # type: ignore[import-untyped]
+
+        # Fresh processes: forked ones would share the state of torch's threads.
+        pool = Parallel(n_jobs=min(jobs, len(items)), backend="loky", return_as="generator_unordered")
+        for _ in pool(delayed(_quietly)(function, work, item) for item in items):
+            advance(1)
+
+
+def _quietly(function: Callable[[Any, T], None], work: Any, item: T) -> None:
+    with warnings.catch_warnings():
+        # What libraries say about themselves would be said once per process.
+        warnings.simplefilter("ignore")
+        function(work, item)

@@ -1,0 +1,174 @@
+"""Results on disk: one file per fit, written at once, so that a study that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from scssl.errors import FormatError, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scssl.study.methods import Job
+
+SETTINGS: Final = "settings.json"
+FORMAT, VERSION = "scssl-study", 1
+
+
+class Store:
+    """The folder of a study.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    fingerprint
+        What results depend on beside their job; others are not taken for these.
+    """
+
+    def __init__(self, folder: Path, *, fingerprint: str) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
+
+    def path(self, job: Job) -> Path:
+        """Return the file of a result."""
+        return self.folder / "results" / f"{job.key}.json"
+
+    def read(self, job: Job) -> dict[str, Any] | None:
+        """Return a result with its ``predicted`` codes, or None if it is not there, damaged or of another study."""
+        try:
+            content = json.loads(self.path(job).read_text(encoding="utf-8"))
+            if content["fingerprint"] != self.fingerprint:
+                return None
+            content["predicted"] = unpack(content["predicted"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError, zlib.error):
+            return None
+        return dict(content)
+
+    def has(self, job: Job) -> bool:
+        """Say whether a result is there."""
+        return self.read(job) is not None
+
+    def write(self, job: Job, *, predicted: NDArray[np.integer], **content: Any) -> None:
+        """Write a result.
+
+        Parameters
+        ----------
+        job
+            What it is of.
+        predicted
+            (n_test,) codes.
+        **content
+            Plain values.
+        """
+        record = {"fingerprint": self.fingerprint, **content, "predicted": pack(predicted)}
+        write_atomically(self.path(job), json.dumps(record, indent=1))
+
+
+def pack(codes: NDArray[np.integer]) -> str:
+    """Return codes as text, about a byte or two each."""
+    return base64.b64encode(zlib.compress(np.asarray(codes, dtype="<i4").tobytes())).decode("ascii")
+
+
+def unpack(text: str) -> NDArray[np.int64]:
+    """Return the codes that `pack` was given."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i4").astype(np.int64)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is never there in part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def open_folder(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> Store:
+    """Open the folder of a study, new or to go on with.
+
+    Parameters
+    ----------
+    folder
+        Where.
+    identity
+        Plain values that all results depend on.
+    overwrite
+        Throw away the results of a study with others.
+
+    Raises
+    ------
+    SettingsError
+        If the folder holds something else, or a study with other settings; the message names them.
+    """
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / SETTINGS).is_file()):
+        message = f"{folder} exists and is not the folder of a study; choose another --out"
+        raise SettingsError(message)
+    if (folder / SETTINGS).is_file():
+        before = read_settings(folder)["identity"]
+        other = sorted(name for name in identity if before.get(name) != identity[name])
+        if other and not overwrite:
+            changes = ", ".join(
+                f"{name} (was {_short(before.get(name))}, is {_short(identity[name])})" for name in other
+            )
+            message = (
+                f"{folder} holds a study with other settings: {changes}. Choose another --out, or replace it with "
+                "--overwrite"
+            )
+            raise SettingsError(message)
+        if other:
+            _empty(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(
+        folder / SETTINGS, json.dumps({"format": FORMAT, "version": VERSION, "identity": identity}, indent=2)
+    )
+    return Store(folder, fingerprint=fingerprint)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of the study in a folder.
+
+    Raises
+    ------
+    FormatError
+        If the file is not that of a study.
+    """
+    file = folder / SETTINGS
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        known = content["format"] == FORMAT and content["version"] == VERSION and isinstance(content["identity"], dict)
+    except (OSError, ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        message = f"{file}: not the settings of a study, or of one that a later version made"
+        raise FormatError(message)
+    return dict(content)
+
+
+def is_study(folder: Path) -> bool:
+    """Say whether a folder is that of a study."""
+    try:
+        read_settings(folder)
+    except FormatError:
+        return False
+    return True
+
+
+def _empty(folder: Path) -> None:
+    """Remove what belongs to a study, and nothing else."""
+    import shutil
+
+    for name in ("results", "models", "embeddings", "work"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

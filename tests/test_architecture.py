@@ -17,7 +17,7 @@ from scssl.cli.app import COMMANDS, CORPUS_COMMANDS
 
 ROOT = Path(scssl.__file__).parent
 REPOSITORY = ROOT.parent.parent
-BASE = ("compiled", "cores", "errors", "fetch", "files", "keys", "log", "__init__")
+BASE = ("compiled", "cores", "errors", "fetch", "files", "interruption", "keys", "launch", "log", "ranks", "__init__")
 ROOMS = [
     "genes",
     "ontology",
@@ -27,6 +27,7 @@ ROOMS = [
     "metrics",
     "training",
     "model",
+    "pretraining",
     "tasks",
     "study",
     "report",

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from scssl import report as pl
     from scssl.corpus import Corpus
     from scssl.genes import GenePanel
-    from scssl.model import CellModel, load, pretrain
+    from scssl.model import CellModel, load
+    from scssl.pretraining import pretrain
 
 _LAZY = {
     "CellModel": "scssl.model:CellModel",
@@ -23,7 +24,7 @@ _LAZY = {
     "load": "scssl.model:load",
     "metrics": "scssl.metrics",
     "pl": "scssl.report",
-    "pretrain": "scssl.model:pretrain",
+    "pretrain": "scssl.pretraining:pretrain",
     "study": "scssl.study",
     "tasks": "scssl.tasks",
 }

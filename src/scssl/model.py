@@ -1,9 +1,7 @@
-"""CellModel: an encoder with its gene panel, preprocessing and card; and `pretrain`, which makes one."""
+"""CellModel: an encoder with its gene panel, preprocessing and card. `scssl.pretraining` makes them."""
 
 from __future__ import annotations
 
-import tempfile
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,22 +11,12 @@ import torch
 
 from scssl import model_files
 from scssl.cores import own_cores
-from scssl.corpus.gather import gather
 from scssl.errors import SettingsError
 from scssl.log import progress
-from scssl.training import (
-    Config,
-    build_task,
-    choose_config,
-    find_programmes,
-    fit,
-    from_dict,
-    gene_moments,
-    resolve_device,
-)
+from scssl.training import Config, build_task, from_dict, resolve_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from anndata import AnnData
 
@@ -259,127 +247,3 @@ def load(path: Path | str) -> CellModel:
         Folder of the model.
     """
     return CellModel.load(path)
-
-
-def pretrain(
-    data: Corpus | AnnData | Path | str,
-    *,
-    preset: str | None = None,
-    pretext: str | None = None,
-    max_epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    config: Path | str | Config | None = None,
-    overrides: Sequence[str] = (),
-    out: Path | str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    device: Device = "auto",
-    genes: str | Path | GenePanel | None = None,
-    layer: str | None = None,
-    source: str | None = None,
-    split_by: str | None = None,
-) -> CellModel:
-    """Pre-train an encoder on unlabelled cells.
-
-    Parameters
-    ----------
-    data
-        Corpus, folder of one, AnnData of raw counts, or a file of one.
-    preset
-        Settings to start from; `scssl presets` lists them. ``"default"`` by default.
-    pretext
-        Pretext task; `scssl pretexts` lists them.
-    max_epochs, batch_size, seed
-        Override the preset's.
-    config
-        YAML file laid over the preset, or complete settings.
-    overrides
-        Single settings, ``"a.b=c"`` each, e.g. ``"task.rate=0.25"``; applied last.
-    out
-        Folder for the model, its training log and checkpoints; nothing is kept on disk without it.
-    overwrite
-        Replace what is at `out`.
-    resume
-        Go on with the interrupted run at `out`, with its settings.
-    device
-        Where to compute.
-    genes, layer, source, split_by
-        For an AnnData or file: as in `Corpus.build`; genes are ``"human"`` by default. Without `split_by`, donors are
-        kept apart where ``obs`` has a column ``donor`` with at least two of them, and otherwise 5 % of the cells are
-        used for validation.
-
-    Returns
-    -------
-    CellModel
-        With the weights of the best epoch by validation loss.
-
-    Raises
-    ------
-    ScsslError
-        For settings or data that cannot be used.
-    KeyboardInterrupt
-        If interrupted; with `out`, ``resume=True`` goes on from the last checkpoint, with the same result.
-
-    Examples
-    --------
-    >>> import scssl
-    >>> adata = scssl.datasets.simulate_atlas(400, 300)
-    >>> model = scssl.pretrain(adata, preset="small", max_epochs=1)
-    >>> model.embed(adata).shape
-    (400, 32)
-    """
-    chosen: dict[str, Any] = {
-        "preset": preset,
-        "pretext": pretext,
-        "config": config,
-        "overrides": list(overrides) or None,
-    }
-    chosen |= {"max_epochs": max_epochs, "batch_size": batch_size, "seed": seed}
-    run = model_files.RunFolder.open(out, overwrite=overwrite, resume=resume)
-    if resume:
-        given = [name for name, value in chosen.items() if value is not None]
-        if given:
-            message = f"a resumed run keeps its settings; leave out {', '.join(given)}, or start again without --resume"
-            raise SettingsError(message)
-        settings = from_dict(Config, run.settings(), where=f"{out}/settings.json")
-    else:
-        settings = choose_config(
-            preset=preset,
-            config=config,
-            pretext=pretext,
-            epochs=max_epochs,
-            batch_size=batch_size,
-            seed=seed,
-            overrides=overrides,
-        )
-    seed = settings.training.seed
-    corpus = gather(data, genes=genes, layer=layer, source=source, split_by=split_by, seed=seed)
-    if out and corpus.path is not None and Path(out).resolve().is_relative_to(corpus.path.resolve()):
-        message = f"{out} is inside the corpus {corpus.path}; choose another folder for the model"
-        raise SettingsError(message)
-    programmes = (
-        model_files.read_programmes(Path(out), corpus.panel) if resume and out else find_programmes(settings, corpus)
-    )
-    task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources), programmes=programmes)
-    if not resume:
-        mean, variance = gene_moments(corpus, target_sum=settings.target_sum)
-        task.start_from(gene_mean=mean, gene_variance=variance, gene_share=torch.from_numpy(corpus.gene_share()))
-
-    started = time.time()
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = run.begin(asdict(settings), corpus_id=corpus.fingerprint) if out else Path(scratch)
-        if programmes is not None and not resume:
-            programmes.save(directory / model_files.PROGRAMMES, panel=corpus.panel)
-        try:
-            result = fit(task, corpus, settings, directory=directory, device=device, resume=resume)
-        except BaseException as error:
-            if out:
-                run.leave(interrupted=isinstance(error, KeyboardInterrupt))
-            raise
-        card = model_files.card(corpus, settings, asdict(result), started=started)
-        model = CellModel(task=task, panel=corpus.panel, config=settings, sources=list(corpus.sources), card=card)
-        if out:
-            model.save(directory, overwrite=True)
-            run.finish()
-    return model

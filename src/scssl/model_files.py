@@ -17,7 +17,6 @@ from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
 from scssl.genes import GenePanel
 from scssl.genes.programmes import Programmes
-from scssl.log import logger
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -319,14 +318,15 @@ class RunFolder:
         """Delete the checkpoints of a run whose model is written: they take six times its room, and are done with."""
         shutil.rmtree(Path(self.path or "") / self.CHECKPOINTS, ignore_errors=True)
 
-    def leave(self, *, interrupted: bool) -> None:
-        """Tidy up after a run that did not finish: say how to go on, or leave nothing if no epoch is done."""
-        folder = Path(self.path or "")
-        if (folder / self.CHECKPOINTS / LAST).is_file():
-            if interrupted:
-                logger.warning("interrupted; go on with the same command and --resume")
-        elif not self.resume:
-            shutil.rmtree(folder, ignore_errors=True)
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.path is not None and (self.path / self.CHECKPOINTS / LAST).is_file()
+
+    def leave(self) -> None:
+        """Tidy up after a run that did not finish: leave nothing if it cannot be resumed."""
+        if not self.resumable and not self.resume:
+            shutil.rmtree(Path(self.path or ""), ignore_errors=True)
 
 
 _CARD_TEMPLATE = """# scssl model

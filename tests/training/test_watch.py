@@ -7,7 +7,7 @@ import torch
 
 from scssl.corpus import Corpus
 from scssl.errors import SettingsError
-from scssl.model import pretrain
+from scssl.pretraining import pretrain
 from scssl.training.watch import label_column
 
 SHORT = ["training.batch_size=64", "training.min_steps=1", "architecture.hidden=[16]", "architecture.n_latent=8"]

@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 2 a mistake in the input or the options, 130 interrupted, 141 nobody reads the output.
+        Exit code: 0 done, 2 a mistake in the input or the options, 130 interrupted (143
+        by SIGTERM), 141 nobody reads the output.
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -129,9 +130,9 @@ def _run(command: Callable[..., Any], bound: BoundArguments) -> int:
         outcome = command(*bound.args, **bound.kwargs)
     except ScsslError as error:
         return _fail(str(error), as_json=common.json)
-    except KeyboardInterrupt:
-        _fail("interrupted", as_json=common.json)
-        return 130
+    except KeyboardInterrupt as stop:
+        _fail(str(stop) or "interrupted", as_json=common.json)
+        return getattr(stop, "exit_code", 130)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from scssl.cli.common import Common, Device, Outcome, Whole
 from scssl.errors import SettingsError
 
+Logger = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Masking = Literal["random", "programme", "programme_to_programme", "programme_to_tf"]
 
 
@@ -30,6 +31,9 @@ def pretrain(
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
+    devices: Whole | None = None,
+    num_nodes: Whole | None = None,
+    logger: Annotated[list[Logger] | None, Parameter(negative="")] = None,
     genes: str | None = None,
     layer: str | None = None,
     source: str | None = None,
@@ -57,7 +61,8 @@ def pretrain(
     epochs
         Passes over the training cells. Without it: the preset's (default: 20).
     batch_size
-        Cells per step, fewer where a corpus is small. Without it: the preset's (default: 512).
+        Cells per step, of all processes together; fewer where a corpus is small. Without it: the preset's (default:
+        512).
     seed
         Seed of weights, masks, cell order and dropout. Without it: 0.
     config
@@ -70,6 +75,14 @@ def pretrain(
         Replace the model at OUT.
     device
         Where to compute.
+    devices
+        CUDA devices of this machine to use, with one process each that share every batch; with --device cpu, processes.
+        Under torchrun or srun it is settled by these.
+    num_nodes
+        Machines, under torchrun or srun; checked against what these have started.
+    logger
+        Where the numbers go beside history.csv: tensorboard, wandb or mlflow; may be repeated. Without it: TensorBoard,
+        if it is installed; csv: nowhere else.
     genes
         For a file: human (the default), mouse, union, intersection, hvg:N, a file of genes, or the folder of a model
         or corpus.
@@ -80,7 +93,7 @@ def pretrain(
     split_by
         For a file: column of obs whose values stay together when validation cells are set apart, or "cell".
     """
-    from scssl.model import pretrain as run
+    from scssl.pretraining import pretrain as run
 
     given = {"masking": masking, "programmes": programmes}
     for name, value in given.items():
@@ -104,6 +117,9 @@ def pretrain(
         overwrite=overwrite,
         resume=resume,
         device=device,
+        devices=devices,
+        num_nodes=num_nodes,
+        loggers=logger,
         genes=genes,
         layer=layer,
         source=source,

@@ -7,9 +7,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from scssl.interruption import Interrupted, Signals
 from scssl.log import logger, progress
+from scssl.pretext.gather import mean_over_ranks
+from scssl.training.parallel import Vote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +37,7 @@ class History(Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
         self._seconds_before = 0.0
+        self._device = torch.device("cpu")
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -42,11 +47,11 @@ class History(Callback):
         self._started = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far and the sums of the epoch that is running, for the checkpoint."""
+        """Return the rows so far and the sums of the epoch that is running, for the checkpoint; called by all ranks."""
         return {
             "rows": self.rows,
             "cells": self.cells,
-            "sums": {name: float(value) for name, value in self._sums.items()},
+            "sums": self._sums_of_all(),
             "seconds": time.monotonic() - self._started,
         }
 
@@ -55,9 +60,17 @@ class History(Callback):
         self.rows, self.cells = list(state_dict["rows"]), state_dict["cells"]
         self._sums, self._seconds_before = dict(state_dict["sums"]), state_dict["seconds"]
 
+    def _sums_of_all(self) -> dict[str, float]:
+        if not self._sums:
+            return {}
+        # A loss is made so that its mean over processes is the loss of the whole batch.
+        sums = torch.stack([torch.as_tensor(value, device=self._device).float() for value in self._sums.values()])
+        return dict(zip(self._sums, mean_over_ranks(sums).tolist(), strict=True))
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock: Lightning does not tell of the start of an epoch in which it resumes."""
         self._started = time.monotonic() - self._seconds_before
+        self._device = pl_module.device
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a new row."""
@@ -72,15 +85,16 @@ class History(Callback):
         batch_idx: int,
     ) -> None:
         """Count cells, and sum up what was logged."""
-        self.cells += batch.n_cells
+        n_cells = pl_module.batch_cells
+        self.cells += n_cells  # type: ignore[operator, assignment]
         for name, value in pl_module.step_values.items():  # type: ignore[union-attr, operator]
-            self._sums[name] = self._sums.get(name, 0.0) + value * batch.n_cells
+            self._sums[name] = self._sums.get(name, 0.0) + value * n_cells
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row; validation has run by now."""
         seconds = time.monotonic() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        metrics |= {name: float(value) / self.cells for name, value in self._sums.items()}
+        metrics |= {name: value / self.cells for name, value in self._sums_of_all().items()}
         row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
@@ -127,7 +141,7 @@ class Progress(Callback):
     ) -> None:
         """Move on."""
         if self._advance is not None:
-            self._advance(batch.n_cells)
+            self._advance(pl_module.batch_cells)  # type: ignore[arg-type]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how the epoch went."""
@@ -156,20 +170,28 @@ class Progress(Callback):
 class Autosave(Callback):
     """Writes a checkpoint in the middle of an epoch every so often, so that little is lost when a long one is killed.
 
+    Asked to end by a signal, it writes one at once and ends the run.
+
     Parameters
     ----------
     path
         Checkpoint to write; it replaces the one of the last end of an epoch.
     minutes
         How often.
+    signals
+        Signals that were noted.
     """
 
-    def __init__(self, path: Path, *, minutes: float) -> None:
-        self._path, self._seconds = path, 60 * minutes
+    def __init__(self, path: Path, *, minutes: float, signals: Signals) -> None:
+        self._path, self._seconds, self._signals = path, 60 * minutes, signals
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._saved = time.monotonic()
+        self._vote = Vote(trainer.world_size)
+        # Lightning has put handlers of its own in their place.
+        self._signals.install()
+        self._signals.deferring = True
 
     def on_train_batch_end(
         self,
@@ -180,14 +202,45 @@ class Autosave(Callback):
         batch_idx: int,
     ) -> None:
         """Write it when it is time, unless the epoch is about to end with one."""
-        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if not last and time.monotonic() - self._saved >= self._seconds:
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._look(trainer, due=time.monotonic() - self._saved >= self._seconds)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End here when asked to at the end of the last epoch, which was saved; within validation it cannot be."""
+        if signum := self._vote(due=False, signum=self._noted())[1]:
+            self._stop(signum)
+
+    def _noted(self) -> int:
+        return self._signals.received[0] if self._signals.received else 0
+
+    def _look(self, trainer: Trainer, *, due: bool) -> None:
+        # Processes have clocks of their own, and hear of a signal in different steps, but must save in the same one.
+        due, signum = self._vote(due=due, signum=self._noted())
+        if due or signum:
             trainer.save_checkpoint(self._path)
             self._saved = time.monotonic()
+        if signum:
+            self._stop(signum)
+
+    def _stop(self, signum: int) -> None:
+        self._signals.deferring = False
+        raise Stopped(signum)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count anew."""
         self._saved = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let signals end what follows."""
+        self._signals.deferring = False
+
+
+class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+    """Ends a run in good order. Lightning would end the whole process for the `KeyboardInterrupt` it stands for."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.interrupted = Interrupted(signum)
 
 
 def duration(seconds: float) -> str:

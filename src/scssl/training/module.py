@@ -42,16 +42,27 @@ class PretrainModule(LightningModule):
         self.steps_per_epoch = steps_per_epoch
         self.step_values: dict[str, Tensor] = {}
         """What the last training step logged."""
+        self.batch_cells = 0
+        """Cells of the batch, in all processes that share it."""
 
     def on_train_epoch_start(self) -> None:
         """Draw the order of cells from (seed, epoch)."""
         self.trainer.train_dataloader.set_epoch(self.current_epoch)  # type: ignore[union-attr]
 
     def on_train_batch_start(self, batch: CellBatch, batch_idx: int) -> None:
-        """Draw dropout from (seed, step), so that a resumed run goes on as if it had never been interrupted."""
+        """Draw dropout from (seed, step, rank), so that a resumed run goes on as if it had never been interrupted."""
         # Hashed, because torch seeds its generator on the CPU with the lower 32 bits alone.
-        key = np.random.SeedSequence([self.config.training.seed, self.global_step])
+        key = np.random.SeedSequence([self.config.training.seed, self.global_step, self.global_rank])
         torch.manual_seed(int(key.generate_state(1)[0]))
+        self._count(batch, self.trainer.train_dataloader, batch_idx)
+
+    def on_validation_batch_start(self, batch: CellBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Note how many cells the processes share."""
+        self._count(batch, self.trainer.val_dataloaders, batch_idx)
+
+    def _count(self, batch: CellBatch, loader: Any, batch_idx: int) -> None:
+        # From the loader, as to ask the other processes would be to wait for them.
+        self.batch_cells = batch.n_cells if self.trainer.world_size == 1 else loader.batch_cells(batch_idx)
 
     def transfer_batch_to_device(self, batch: CellBatch, device: torch.device, dataloader_idx: int) -> CellBatch:
         """Copy a batch to the device."""
@@ -71,7 +82,9 @@ class PretrainModule(LightningModule):
         values = {f"{stage}_{name}": value.detach() for name, value in losses.items()}
         if stage == "train":
             self.step_values = values
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch.n_cells)
+        # A loss is made so that its mean over processes is the loss of the whole batch.
+        shared = self.trainer.world_size > 1
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=self.batch_cells, sync_dist=shared)
         return losses["loss"]
 
     def configure_gradient_clipping(
@@ -81,7 +94,8 @@ class PretrainModule(LightningModule):
         limit = self.config.optimiser.gradient_clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), limit)
         self.step_values = {**self.step_values, "gradient_norm": norm.detach()}
-        self.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+        shared = self.trainer.world_size > 1
+        self.log("gradient_norm", norm, on_step=False, on_epoch=True, batch_size=1, sync_dist=shared)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Take the step, and let the task do what follows one."""

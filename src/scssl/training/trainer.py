@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
-import signal
 import time
 import warnings
 from dataclasses import dataclass
@@ -15,15 +13,19 @@ import torch
 
 from scssl.cores import own_cores
 from scssl.errors import ScsslError, SettingsError
+from scssl.interruption import Interrupted, Signals
 from scssl.log import logger
-from scssl.training.callbacks import Autosave, History, Progress, duration
+from scssl.ranks import Ranks
+from scssl.training.callbacks import Autosave, History, Progress, Stopped, duration
 from scssl.training.checkpoints import Checkpoints
 from scssl.training.estimate import estimate
+from scssl.training.loggers import LoggerName, make_loggers
 from scssl.training.module import PretrainModule
+from scssl.training.parallel import check_sharing, hear_signals_only_here, trainer_options, validation_batch_size
 from scssl.training.watch import Watch, label_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from scssl.corpus import Corpus
@@ -34,6 +36,16 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 SMALLEST_BATCH = 64
+EXPECTED_WARNINGS = (
+    # A function that torch is about to rename.
+    ".*LeafSpec.*",
+    # No cells set apart for validation.
+    ".*no `val_dataloader`.*",
+    # A resumed run.
+    "Checkpoint directory .* exists.*",
+    # What only process 0 looks at is logged there alone.
+    ".*sync_dist=True.*",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +59,7 @@ class FitResult:
     seconds: float
     """Wall time of the run."""
     batch_size: int
-    """Cells per step that were used."""
+    """Cells per step that were used, in all processes together."""
     precision: str
     """``"fp32"`` or ``"bf16"``."""
 
@@ -96,10 +108,12 @@ def fit(
     directory: Path,
     device: Device = "auto",
     resume: bool = False,
+    loggers: Sequence[LoggerName] | None = None,
 ) -> FitResult:
     """Train a pretext task on a corpus; the task then holds the weights of the best epoch.
 
-    Best is the lowest validation loss, or the last epoch where there are no validation cells.
+    Best is the lowest validation loss, or the last epoch where there are no validation cells. Where this process is one
+    of several (see `Ranks.current`), each takes its part of every batch; dropout aside, the result is that of one.
 
     Parameters
     ----------
@@ -110,22 +124,24 @@ def fit(
     config
         Settings.
     directory
-        Where `checkpoints/`, `history.csv` and, if tensorboard is installed, `logs/` go.
+        Where `checkpoints/`, `history.csv` and `logs/` go.
     device
         Where to compute.
     resume
-        Go on from the last checkpoint in `directory`, with the batches that were left of its epoch.
+        Go on from the last checkpoint in `directory`, with the batches that were left of its epoch. The number of
+        processes may be another one.
+    loggers
+        Where else the numbers go, see `make_loggers`.
 
     Raises
     ------
     ScsslError
         If there is nothing to train on, or the loss stops being a number.
-    KeyboardInterrupt
-        If interrupted; the last checkpoint is on disk.
+    Interrupted
+        If a signal asks to end (Ctrl-C, SIGTERM, SIGUSR1); a checkpoint of this moment is on disk.
     """
     import lightning.pytorch as lightning
     from lightning.pytorch import callbacks as cb
-    from lightning.pytorch.loggers import TensorBoardLogger
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -144,17 +160,24 @@ def fit(
         logger.info("batches of %d cells instead of %d, for enough steps per epoch", batch_size, settings.batch_size)
     target = resolve_device(device)
     precision = resolve_precision(settings.precision, target)
+    ranks = Ranks.current()
+    check_sharing(ranks, corpus=corpus, config=config, batch_size=batch_size, device=target)
+    if target.type == "cuda":
+        target = torch.device("cuda", ranks.local_rank)
+    shared: dict[str, Any] = {"rank": ranks.rank, "world_size": ranks.world_size, "share_batches": ranks.world_size > 1}
     train = _Epochs(
-        corpus.loader(split="train", batch_size=batch_size, seed=settings.seed, drop_last=n_train > batch_size)
+        corpus.loader(
+            split="train", batch_size=batch_size, seed=settings.seed, drop_last=n_train > batch_size, **shared
+        )
     )
-    val = corpus.loader(split="val", batch_size=batch_size, shuffle=False) if n_val else None
+    val_size = validation_batch_size(n_val, batch_size)
+    val = corpus.loader(split="val", batch_size=val_size, shuffle=False, **shared) if n_val else None
 
     last = directory / "checkpoints" / "last.ckpt"
     if resume and not last.is_file():
         message = f"{directory} has no checkpoint to go on from; start again without --resume"
         raise SettingsError(message)
     history = History(directory / "history.csv")
-    tensorboard = importlib.util.find_spec("tensorboard") is not None
     checkpoint = cb.ModelCheckpoint(
         directory / "checkpoints",
         filename="best",
@@ -162,21 +185,21 @@ def fit(
         save_last=True,
         enable_version_counter=False,
     )
-    autosave = Autosave(last, minutes=settings.checkpoint_minutes)
     if settings.probe and settings.probe not in corpus.categories:
         known = ", ".join(corpus.categories) or "none"
         message = f"training.probe is {settings.probe!r}, which the corpus does not keep; it keeps: {known}"
         raise SettingsError(message)
     labels = label_column(corpus, settings.probe)
     watch = Watch(corpus, labels=labels, every=settings.probe_every, seed=settings.seed)
+    signals = Signals()
+    autosave = Autosave(last, minutes=settings.checkpoint_minutes, signals=signals)
     callbacks: list[cb.Callback] = [watch, history, Progress(n_train, history), autosave, checkpoint]
     if settings.patience and val:
         callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
 
     # The weights were drawn before; all else random is seeded per step, and the caller's state comes back.
-    with torch.random.fork_rng(), own_cores(target) as tune_threads, warnings.catch_warnings():
-        # A function that torch is about to rename; no cells set apart for validation; a resumed run.
-        for known in (".*LeafSpec.*", ".*no `val_dataloader`.*", "Checkpoint directory .* exists.*"):
+    with torch.random.fork_rng(), own_cores(target) as tune_threads, signals, warnings.catch_warnings():
+        for known in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=known)
         done, place = _read_place(last) if resume else (0, None)
         estimate(
@@ -190,19 +213,21 @@ def fit(
             epochs=settings.epochs - done,
             tune_threads=tune_threads,
         )
+        options = trainer_options(ranks, target)
+        options["plugins"].append(Checkpoints())
         trainer = lightning.Trainer(
-            accelerator={"cuda": "gpu"}.get(target.type, target.type),
-            devices=1,
             max_epochs=settings.epochs,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
-            logger=TensorBoardLogger(directory, name="logs", version="") if tensorboard else False,
+            logger=make_loggers(loggers, directory=directory, config=config) if ranks.rank == 0 else False,
             callbacks=callbacks,
-            plugins=[Checkpoints()],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
+            use_distributed_sampler=False,
+            **options,
         )
+        hear_signals_only_here(trainer)
         if place is not None:
             # Lightning gives it back too, but not at the end of an epoch, and takes the first batch before any hook.
             train.load_state_dict(place)
@@ -210,10 +235,11 @@ def fit(
         started = time.monotonic()
         try:
             trainer.fit(module, train, val, ckpt_path=str(last) if resume else None, weights_only=True)
+        except Stopped as stopped:
+            raise stopped.interrupted from None
         except SystemExit as stopped:
-            # Lightning answers Ctrl-C by ignoring further ones and leaving the process; here the caller decides.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from stopped
+            # Lightning answers a second Ctrl-C by ignoring further ones and leaving the process.
+            raise Interrupted(signals.last) from stopped
         seconds = time.monotonic() - started
 
     final = history.rows[-1]["train_loss"] if history.rows else math.nan
@@ -223,6 +249,8 @@ def fit(
         )
         raise ScsslError(message)
     best_epoch = _take_best(task, checkpoint.best_model_path or str(last))
+    # Before the checkpoints are deleted, all have read theirs.
+    trainer.strategy.barrier()
     logger.info("trained for %s; using the weights of epoch %d", duration(seconds), best_epoch)
     return FitResult(
         history=history.rows, best_epoch=best_epoch, seconds=seconds, batch_size=batch_size, precision=precision
@@ -244,6 +272,9 @@ class _Epochs:
     def __iter__(self) -> Iterator[CellBatch]:
         self._loader.set_epoch(self._epoch)
         return iter(self._loader)
+
+    def batch_cells(self, number: int) -> int:
+        return self._loader.batch_cells(number)
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch

@@ -60,6 +60,8 @@ class Watch(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the embedding."""
+        if not trainer.is_global_zero:
+            return
         watched = "val" if self._corpus.n_cells("val") else "train"
         codes, labels = self._embed(pl_module, watched)
         if not np.isfinite(codes).all():
@@ -78,7 +80,7 @@ class Watch(Callback):
             # Not a number where it was not looked at: Lightning would repeat the last value.
             now = last or (trainer.current_epoch + 1) % self._every == 0
             values["probe_macro_f1"] = self._probe(pl_module, codes, labels) if now else math.nan
-        pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+        pl_module.log_dict(values, on_step=False, on_epoch=True, batch_size=1, rank_zero_only=True)
 
     def _probe(self, module: LightningModule, codes: NDArray[Any], labels: NDArray[Any]) -> float:
         from sklearn.neighbors import KNeighborsClassifier

@@ -1,0 +1,79 @@
+"""Where the numbers of a run go beside `history.csv`: TensorBoard, Weights & Biases, MLflow."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from scssl.errors import SettingsError, import_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scssl.training.config import Config
+
+LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
+PROJECT = "scssl"
+
+
+def make_loggers(names: Sequence[LoggerName] | None, *, directory: Path, config: Config) -> list[Any]:
+    """Return Lightning's loggers; `history.csv` is written in any case.
+
+    Parameters
+    ----------
+    names
+        Which ones; None for TensorBoard where it is installed. ``"csv"`` stands for no other than `history.csv`.
+    directory
+        Folder of the run. What is written here goes to ``logs/`` in it.
+    config
+        Settings of the run, which Weights & Biases and MLflow show beside it.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such logger.
+    MissingExtraError
+        If its package is not installed.
+    """
+    installed = importlib.util.find_spec("tensorboard") is not None
+    chosen = names if names is not None else ("tensorboard",) if installed else ()
+    makers = {"csv": None, "tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
+    loggers = []
+    for name in dict.fromkeys(chosen):
+        if name not in makers:
+            message = f"logger {name!r} does not exist; choose one of: {', '.join(makers)}"
+            raise SettingsError(message)
+        maker = makers[name]
+        if maker is not None:
+            import_extra(name, extra=name)
+            loggers.append(maker(directory))
+    for logger in loggers:
+        if type(logger).__name__ != "TensorBoardLogger":
+            logger.log_hyperparams(asdict(config))
+    return loggers
+
+
+def _tensorboard(directory: Path) -> Any:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(directory, name="logs", version="")
+
+
+def _wandb(directory: Path) -> Any:
+    from lightning.pytorch.loggers import WandbLogger
+
+    (directory / "logs").mkdir(parents=True, exist_ok=True)
+    # Without an account, WANDB_MODE=offline keeps everything here.
+    name = directory.resolve().name
+    return WandbLogger(project=os.environ.get("WANDB_PROJECT", PROJECT), name=name, save_dir=directory / "logs")
+
+
+def _mlflow(directory: Path) -> Any:
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"file:{directory.resolve() / 'logs' / 'mlruns'}"
+    return MLFlowLogger(experiment_name=experiment, run_name=directory.resolve().name, tracking_uri=uri)

@@ -196,7 +196,13 @@ class CorpusLoader:
         return len(self._range)
 
     def batch_cells(self, number: int) -> int:
-        """Cells of a batch, counted from 0; of all ranks where they share batches."""
+        """Return how many cells a batch has, of all ranks where they share batches.
+
+        Parameters
+        ----------
+        number
+            Place of the batch in the epoch, from 0.
+        """
         return min(self.batch_size, len(self._range) - number * self.batch_size)
 
     def memory_bytes(self) -> int:

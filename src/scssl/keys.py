@@ -8,10 +8,16 @@ EMBEDDING: Final = "X_scssl"
 """``obsm``: embedding, float32, shape (n_cells, n_latent)."""
 
 LABEL: Final = "scssl_label"
-"""``obs``: predicted label, categorical."""
+"""``obs``: predicted label, categorical; "unknown" for rejected cells."""
 
 CONFIDENCE: Final = "scssl_confidence"
-"""``obs``: confidence of the predicted label, float32 in [0, 1]."""
+"""``obs``: probability of the best guess, float32 in [0, 1]."""
+
+LABEL_SET: Final = "scssl_label_set"
+"""``obs``: label set in words, categorical: one label, what its labels have in common, or the labels."""
+
+UNKNOWN: Final = "scssl_unknown"
+"""``obs``: why a cell was rejected, categorical; "" if it was not."""
 
 SETTINGS: Final = "scssl"
 """``uns``: settings, versions and provenance of what scssl wrote; one sub-dictionary per task."""

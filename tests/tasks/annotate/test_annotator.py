@@ -58,7 +58,7 @@ def test_predict_writes_the_stated_fields(annotator, cells):
     assert annotator.predict(query) is query
     label = query.obs["scssl_label"]
     assert isinstance(label.dtype, pd.CategoricalDtype)
-    assert list(label.cat.categories) == ["type_1", "type_2", "type_3", "type_4"]
+    assert list(label.cat.categories) == ["type_1", "type_2", "type_3", "type_4", "unknown"]
     confidence = query.obs["scssl_confidence"]
     assert confidence.dtype == np.float32
     assert set(np.round(confidence * 5).astype(int)) <= {1, 2, 3, 4, 5}

@@ -10,8 +10,13 @@ import pandas as pd
 
 from scssl import keys
 from scssl.errors import DataError
-from scssl.metrics import ClassificationScores, classification_scores
+from scssl.metrics import classification_scores
+from scssl.metrics.calibration import calibration_scores
+from scssl.metrics.hierarchy import hierarchical_scores
+from scssl.tasks.annotate.conformal import coverage
+from scssl.tasks.annotate.folds import GUESSED
 from scssl.tasks.annotate.labels import UNLABELLED, map_labels, read_labels
+from scssl.tasks.annotate.scores import AnnotationScores
 from scssl.tasks.output import Results
 
 if TYPE_CHECKING:
@@ -19,15 +24,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scssl.ontology import LabelTree
+
+UNKNOWN = "unknown"
+"""Label of cells that were rejected."""
+NO_COUNTS = "(no counts)"
+"""Stands in tables for the label of cells that got none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
     """Labels for the cells of one query."""
 
     labels: pd.Categorical
-    """(n_cells,) predicted names; the categories are those of the reference. Missing for cells without any count."""
+    """(n_cells,) best guesses; the categories are those of the reference. Missing for cells without any count."""
     confidence: NDArray[np.float32]
-    """(n_cells,) share of the k nearest reference cells that have the label; 0 for cells without any count."""
+    """(n_cells,) probability of the best guess; 0 for cells without any count."""
+    probabilities: NDArray[np.float32]
+    """(n_cells, n_classes) of all labels of the reference."""
     embedding: NDArray[np.float32]
     """(n_cells, n_latent)."""
     obs: pd.DataFrame
@@ -36,6 +50,27 @@ class Annotation:
     """What the query is called in messages."""
     settings: dict[str, Any]
     """How the labels came about, as written to ``uns``."""
+    calibrated: bool = False
+    """Whether probabilities were calibrated on held-out cells of the reference."""
+    sets: NDArray[np.bool_] | None = None
+    """(n_cells, n_classes) label sets; None where there are none."""
+    set_names: NDArray[np.object_] | None = None
+    """(n_cells,) the sets in words."""
+    unknown: NDArray[np.object_] | None = None
+    """(n_cells,) why a cell was rejected, "" if it was not; None where none is ever rejected."""
+    tree: LabelTree | None = None
+    """The labels of the reference in the Cell Ontology, if there was one."""
+
+    @property
+    def called(self) -> pd.Categorical:
+        """(n_cells,) the best guesses, with ``"unknown"`` for rejected cells."""
+        if self.unknown is None:
+            return self.labels
+        classes = list(self.labels.categories)
+        codes = np.asarray(self.labels.codes, dtype=np.int64).copy()
+        # A reference cannot have this label: cells that have it are left out.
+        codes[(codes >= 0) & (self.unknown != "")] = len(classes)
+        return pd.Categorical.from_codes(codes.tolist(), categories=pd.Index([*classes, UNKNOWN], dtype=object))
 
     def results(self, *, key_added: str | None = None) -> Results:
         """Return the labels under the names that they have in an AnnData, see `Annotator.predict`.
@@ -45,16 +80,17 @@ class Annotation:
         key_added
             Word to put in place of "scssl" in those names.
         """
-        task, label, confidence, embedding = "annotate", keys.LABEL, keys.CONFIDENCE, keys.EMBEDDING
-        if key_added is not None:
-            task, label, embedding = f"annotate_{key_added}", f"{key_added}_label", f"X_{key_added}"
-            confidence = f"{key_added}_confidence"
-        return Results(
-            task=task,
-            settings=self.settings,
-            obs={label: self.labels, confidence: self.confidence},
-            obsm={embedding: self.embedding},
-        )
+        task = "annotate" if key_added is None else f"annotate_{key_added}"
+
+        def named(key: str) -> str:
+            return key if key_added is None else key.replace("scssl", key_added)
+
+        obs: dict[str, Any] = {named(keys.LABEL): self.called, named(keys.CONFIDENCE): self.confidence}
+        if self.set_names is not None:
+            obs[named(keys.LABEL_SET)] = pd.Categorical(self.set_names)
+        if self.unknown is not None:
+            obs[named(keys.UNKNOWN)] = pd.Categorical(self.unknown)
+        return Results(task=task, settings=self.settings, obs=obs, obsm={named(keys.EMBEDDING): self.embedding})
 
     def score(
         self,
@@ -62,7 +98,8 @@ class Annotation:
         *,
         label_map: Mapping[str, str | None] | None = None,
         unlabelled: Collection[str] = UNLABELLED,
-    ) -> ClassificationScores:
+        donor: str | None = None,
+    ) -> AnnotationScores:
         """Score the labels, see `Annotator.evaluate`.
 
         Parameters
@@ -73,11 +110,62 @@ class Annotation:
             From names in the query to names in the reference.
         unlabelled
             Names, in any case, that mean "not known".
+        donor
+            Column of `obs` with the donors; ``"donor"`` if there is one.
         """
         true = map_labels(read_labels(self.obs, truth, file=self.file, unlabelled=unlabelled), label_map)
         if true.isna().all():
             message = f"{self.file}: the label map leaves no cell of obs[{truth!r}] to score"
             raise DataError(message)
+        if donor is not None and donor not in self.obs.columns:
+            message = f"{self.file}: obs has no column {donor!r} with the donors"
+            raise DataError(message)
+        classes = [str(name) for name in self.labels.categories]
         predicted = np.asarray(self.labels.astype(object), dtype=object)
-        predicted[pd.isna(predicted)] = "(no counts)"
-        return classification_scores(true, predicted, reference_classes=list(self.labels.categories))
+        predicted[pd.isna(predicted)] = NO_COUNTS
+        scores = classification_scores(true, predicted, reference_classes=classes)
+        known = true.notna().to_numpy()
+        codes = pd.Index(classes, dtype=object).get_indexer(pd.Index(true[known], dtype=object)).astype(np.int64)
+        column = donor or GUESSED
+        donors = self.obs[column][known].astype(str).to_numpy() if column in self.obs.columns else None
+        return AnnotationScores(
+            **vars(scores),
+            calibration=calibration_scores(codes, self.probabilities[known]) if self.calibrated else None,
+            coverage=None if self.sets is None else coverage(self.sets[known], codes=codes, donors=donors),
+            rejection=self._rejection(codes, known),
+            hierarchy=self._hierarchy(true, predicted, classes),
+        )
+
+    def _rejection(self, codes: NDArray[np.int64], known: NDArray[np.bool_]) -> dict[str, Any] | None:
+        if self.unknown is None:
+            return None
+        reasons = self.unknown[known]
+        rejected = reasons != ""
+        right = np.asarray(self.labels.codes)[known] == codes
+        names, n_cells = np.unique(reasons[rejected].astype(str), return_counts=True)
+
+        def share(of: NDArray[np.bool_], among: NDArray[np.bool_]) -> float | None:
+            return round(float(of[among].mean()), 4) if among.any() else None
+
+        return {
+            "rejected": share(rejected, np.ones_like(rejected)),
+            "known": share(rejected, codes >= 0),
+            "new": share(rejected, codes < 0),
+            "accuracy_kept": share(right & (codes >= 0), ~rejected),
+            "reasons": dict(zip(names.tolist(), n_cells.tolist(), strict=True)),
+        }
+
+    def _hierarchy(self, true: pd.Series, predicted: NDArray[np.object_], classes: list[str]) -> Any:
+        if self.tree is None:
+            return None
+        from scssl.ontology import LabelTree, match_labels, terms_of
+
+        # Terms above the reference's labels are all that a label of it can be a kind of.
+        others = sorted(set(true.dropna()) - set(classes))
+        matched = match_labels(others, ontology=self.tree.ontology) if others else None
+        terms = dict(zip(self.tree.labels, self.tree.terms, strict=True))
+        terms |= terms_of(matched) if matched is not None else {}
+        tree = LabelTree([*classes, *others], terms=terms, ontology=self.tree.ontology)
+        return hierarchical_scores(
+            true, predicted, classes=tree.labels, descends=tree.descends, reference_classes=classes
+        )

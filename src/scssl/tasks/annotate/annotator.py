@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import numpy as np
-import pandas as pd
-
-from scssl.corpus.sources.source import open_source
-from scssl.errors import DataError, SettingsError
-from scssl.log import logger
+from scssl.errors import SettingsError
 from scssl.tasks.annotate import files
-from scssl.tasks.annotate.annotation import Annotation
-from scssl.tasks.annotate.knn import vote
-from scssl.tasks.annotate.labels import UNLABELLED, encode, read_label_map, read_labels
+from scssl.tasks.annotate.apply import apply, describe, score_labels
+from scssl.tasks.annotate.labels import UNLABELLED, read_label_map
+from scssl.tasks.annotate.learn import learn
+from scssl.tasks.annotate.settings import AnnotatorSettings, Calibrate, ClassWeight, Mode
+from scssl.training.finetuning import FineTuning
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Self
 
+    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from scssl.genes import GenePanel
-    from scssl.metrics import ClassificationScores
+    from scssl.ontology import LabelTree
+    from scssl.tasks.annotate.annotation import Annotation
+    from scssl.tasks.annotate.classifier import Scores
+    from scssl.tasks.annotate.fitted import Fitted, Reference
+    from scssl.tasks.annotate.scores import AnnotationScores
 
-Mode = Literal["zero_shot"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -47,33 +48,57 @@ class Annotator:
 
     ``zero_shot``: each cell gets the label that most of its `k` nearest reference cells have (Euclidean distance
     between embeddings, exact search, the very nearest cell included); where labels are level, the nearest cell decides.
-    Nothing is trained.
+    Nothing is trained. ``probe``: multinomial logistic regression on the standardised embedding. ``finetune``: encoder
+    and a linear head are trained on the labels. ``scratch``: the same from random weights, on the genes that the
+    reference measured: what pre-training has to be better than.
+
+    In all modes, what is said of a label beside its name is learned from reference cells whose donors were held out:
+    probabilities (temperature scaling) and label sets. Where there are fewer than two donors, cells are held out, which
+    makes them look better than they are; that is said.
 
     Parameters
     ----------
     model
-        `scssl.CellModel`, or the folder of one.
+        `scssl.CellModel`, or the folder of one; ``zero_shot`` and ``probe`` also take a baseline of the same shape.
     mode
-        How labels are found; only ``"zero_shot"`` in this version.
+        How labels are found.
     k
-        Neighbours that vote.
+        Neighbours that vote, in ``zero_shot``.
+    class_weight
+        In the other modes, ``"balanced"``: all labels weigh the same in all; ``"none"``: all cells do.
+    calibrate
+        ``"never"`` leaves out everything that is learned from held-out donors.
+    error_rate
+        Share of cells whose label set may miss the true label; 0 for no label sets.
+    error_budget
+        Share of cells of known types that may be rejected as unknown; 0 never rejects.
+    finetuning
+        Settings of the training, in ``finetune`` and ``scratch``.
 
     Examples
     --------
     >>> import scssl
     >>> model = scssl.load("model/")  # doctest: +SKIP
-    >>> annotator = scssl.tasks.Annotator(model).fit(reference, labels="cell_type")  # doctest: +SKIP
+    >>> annotator = scssl.tasks.Annotator(model, mode="probe").fit(reference, labels="cell_type")  # doctest: +SKIP
     >>> annotator.predict(query).obs["scssl_label"]  # doctest: +SKIP
     """
 
-    def __init__(self, model: Embedder | Path | str, *, mode: Mode = "zero_shot", k: int = 5) -> None:
-        if mode not in get_args(Mode):
-            message = f"mode {mode!r} is not known; choose one of: {', '.join(get_args(Mode))}"
-            raise SettingsError(message)
-        if k < 1:
-            message = f"k is {k}; at least one neighbour has to vote"
-            raise SettingsError(message)
-        self.mode, self.k = mode, k
+    def __init__(
+        self,
+        model: Embedder | Path | str,
+        *,
+        mode: Mode = "zero_shot",
+        k: int = 5,
+        class_weight: ClassWeight = "balanced",
+        calibrate: Calibrate = "auto",
+        error_rate: float = 0.1,
+        error_budget: float = 0.05,
+        finetuning: FineTuning | None = None,
+    ) -> None:
+        self.settings = AnnotatorSettings(
+            mode=mode, k=k, class_weight=class_weight, calibrate=calibrate, error_rate=error_rate,
+            error_budget=error_budget, finetuning=finetuning or FineTuning(),
+        )  # fmt: skip
         self.model_name = "in memory"
         if isinstance(model, str | Path):
             from scssl.model import load
@@ -81,18 +106,36 @@ class Annotator:
             self.model_name = str(model)
             model = load(model)
         self.model: Embedder = model
-        self.reference: files.Reference | None = None
+        self.fitted: Fitted | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """How labels are found."""
+        return self.settings.mode
+
+    @property
+    def k(self) -> int:
+        """Neighbours that vote, in ``zero_shot``."""
+        return self.settings.k
+
+    @property
+    def reference(self) -> Reference | None:
+        """The labelled cells; None before `fit`."""
+        return None if self.fitted is None else self.fitted.reference
 
     def fit(
         self,
         reference: AnnData | Path | str,
         *,
         labels: str = "cell_type",
+        donor: str | None = None,
         layer: str | None = None,
         unlabelled: Collection[str] = UNLABELLED,
+        ontology: Path | str | LabelTree | None = None,
+        seed: int = 0,
         device: Device = "auto",
     ) -> Self:
-        """Take the labelled cells of a reference.
+        """Learn from the labelled cells of a reference.
 
         Parameters
         ----------
@@ -100,43 +143,56 @@ class Annotator:
             AnnData or file with raw counts.
         labels
             Column of ``obs`` with the names.
+        donor
+            Column of ``obs`` with the donors, who are held out whole; None for ``"donor"`` if there is one; ``"cell"``
+            to hold out cells one by one.
         layer
             Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
         unlabelled
             Names, in any case, that mean "not known"; such cells, those without a name and those without any count
             on the model's genes are left out.
+        ontology
+            Cell Ontology (.obo file, or ``"bundled"`` for that of the extra `ontology`) in which the labels are looked
+            up, or the labels already placed in it: wide label sets then become what their labels have in common, and
+            scores count kinds of the true type as right.
+        seed
+            Of everything random: folds over cells, and the training of ``finetune`` and ``scratch``.
         device
             Where to compute.
 
         Raises
         ------
         DataError
-            If the column is missing, fewer than `k` cells are labelled, or the counts cannot be used.
+            If a column is missing, fewer than `k` cells are labelled, or the counts cannot be used.
+        SettingsError
+            If the mode trains the encoder, and the model is none that can be trained.
         """
-        with open_source(reference, layer=layer) as source:
-            names = read_labels(source.obs, labels, file=source.file, unlabelled=unlabelled)
-            file = source.file
-        embedding = self.model.embed(reference, layer=layer, device=device)
-        names = names.where(~_empty(self.model, reference, layer=layer, n_cells=len(names)), None)
-        kept = names.notna().to_numpy()
-        if kept.sum() < self.k:
-            message = f"{file}: has {kept.sum()} labelled cells in obs[{labels!r}], fewer than k = {self.k}; lower k"
-            raise DataError(message)
-        codes, classes = encode(names[kept])
-        rare = [name for name, n in zip(classes, np.bincount(codes), strict=True) if 2 * n <= self.k]
-        if rare:
-            logger.warning(
-                "%s: %d of %d labels have too few cells to win a vote of %d neighbours outright: %s",
-                file, len(rare), len(classes), self.k, ", ".join(rare[:10]) + (", ..." if len(rare) > 10 else ""),
-            )  # fmt: skip
-        self.reference = files.Reference(
-            embedding=embedding[kept].astype(np.float32, copy=False),
-            codes=codes,
-            classes=classes,
-            name=file,
-            labels=labels,
-        )
+        self.fitted = learn(
+            self.model, reference, settings=self.settings, labels=labels, donor=donor, layer=layer,
+            unlabelled=unlabelled, ontology=ontology, seed=seed, device=device,
+        )  # fmt: skip
         return self
+
+    def scores(self, query: AnnData | Path | str, *, layer: str | None = None, device: Device = "auto") -> Scores:
+        """Score all labels for cells, before any calibration.
+
+        Parameters
+        ----------
+        query
+            AnnData or file with raw counts.
+        layer
+            Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
+        device
+            Where to compute.
+
+        Returns
+        -------
+        log_scores : numpy.ndarray
+            (n_cells, n_classes) float32, log-probabilities up to a constant per cell.
+        embedding : numpy.ndarray
+            (n_cells, n_latent) float32.
+        """
+        return score_labels(self._fitted(), query, layer=layer, device=device)
 
     def annotate(self, query: AnnData | Path | str, *, layer: str | None = None, device: Device = "auto") -> Annotation:
         """Label cells and hand the labels back, with nothing written anywhere.
@@ -157,36 +213,8 @@ class Annotator:
         DataError
             If the counts cannot be used, or the genes do not fit the model.
         """
-        known = self._fitted()
-        with open_source(query, layer=layer) as source:
-            obs, file = source.obs, source.file
-        embedding = self.model.embed(query, layer=layer, device=device)
-        votes = vote(known.embedding, known.codes, embedding, k=self.k)
-        empty = _empty(self.model, query, layer=layer, n_cells=len(obs))
-        settings = {
-            "mode": self.mode,
-            "k": self.k,
-            "model": self.model_name,
-            "genes": self.model.panel.name,
-            "reference": known.name,
-            "labels": known.labels,
-            "n_reference_cells": len(known.codes),
-            "n_classes": len(known.classes),
-            "query": file,
-            "layer": layer or "X",
-            "confidence": f"share of the {self.k} nearest reference cells with this label",
-            "versions": {name: version(name) for name in ("scssl", "torch", "scikit-learn", "anndata", "numpy")},
-        }
-        return Annotation(
-            labels=pd.Categorical.from_codes(
-                np.where(empty, -1, votes.label).tolist(), categories=pd.Index(known.classes, dtype=object)
-            ),
-            confidence=np.where(empty, np.float32(0), votes.share),
-            embedding=embedding,
-            obs=obs,
-            file=file,
-            settings=settings,
-        )
+        found = apply(self._fitted(), query, layer=layer, device=device)
+        return replace(found, settings={**describe(self._fitted(), self.settings, self.model_name), **found.settings})
 
     def predict(
         self,
@@ -215,8 +243,12 @@ class Annotator:
             The query; for a file, its ``obs`` without the counts. Written:
 
             - ``obs["scssl_label"]``: categorical, name of the label, missing for cells without any count.
-            - ``obs["scssl_confidence"]``: float32 from 0 to 1, share of the k nearest reference cells that have the
-              label. It says how clear the vote was, and is not the chance of being right.
+            - ``obs["scssl_confidence"]``: float32 from 0 to 1, probability of the best guess, calibrated on held-out
+              donors of the reference; 0 for cells without any count.
+            - ``obs["scssl_label_set"]``: categorical, labels that hold the true one at the stated rate: one label, what
+              several have in common, ``"A | B"``, or ``"ambiguous"``. Not with ``error_rate=0``.
+            - ``obs["scssl_unknown"]``: categorical, why a cell was rejected, "" if it was not; rejected cells have the
+              label ``"unknown"``. Not with ``error_budget=0``.
             - ``obsm["X_scssl"]``: float32, (n_cells, n_latent), embedding.
             - ``uns["scssl"]["annotate"]``: settings, reference, model and versions.
         """
@@ -233,10 +265,11 @@ class Annotator:
         *,
         truth: str = "cell_type",
         label_map: Mapping[str, str | None] | Path | str | None = None,
+        donor: str | None = None,
         layer: str | None = None,
         unlabelled: Collection[str] = UNLABELLED,
         device: Device = "auto",
-    ) -> ClassificationScores:
+    ) -> AnnotationScores:
         """Label cells and compare with what they are known to be; nothing is written.
 
         Parameters
@@ -248,6 +281,8 @@ class Annotator:
         label_map
             From names in the query to names in the reference, or a file of one (`read_label_map`); names that it does
             not have stay, and those mapped to nothing are not scored.
+        donor
+            Column of ``obs`` with the donors, for the coverage of label sets; ``"donor"`` if there is one.
         layer
             Where the counts are.
         unlabelled
@@ -257,11 +292,13 @@ class Annotator:
 
         Returns
         -------
-        ClassificationScores
-            A true label that the reference does not have counts as wrong and is listed in ``missing_classes``.
+        AnnotationScores
+            Of the best guesses; calibration, coverage of the label sets and rejection beside them. A true label that
+            the reference does not have counts as wrong and is listed in ``missing_classes``.
         """
         names = read_label_map(label_map) if isinstance(label_map, str | Path) else label_map
-        return self.annotate(query, layer=layer, device=device).score(truth, label_map=names, unlabelled=unlabelled)
+        annotation = self.annotate(query, layer=layer, device=device)
+        return annotation.score(truth, label_map=names, unlabelled=unlabelled, donor=donor)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the annotator, its model included, to a folder that works alone.
@@ -278,7 +315,7 @@ class Annotator:
         SettingsError
             If `fit` has not been called, or there is something at `path`.
         """
-        files.write(Path(path), self._fitted(), model=self.model, mode=self.mode, k=self.k, overwrite=overwrite)
+        files.write(Path(path), self._fitted(), settings=self.settings, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -294,26 +331,13 @@ class Annotator:
         FormatError
             If the folder is not an annotator, or is truncated, altered or of a later version.
         """
-        folder = Path(path)
-        settings, reference = files.read(folder, modes=get_args(Mode))
-        annotator = cls(folder / files.MODEL, mode=settings["mode"], k=settings["k"])
-        annotator.reference = reference
+        settings, fitted = files.read(Path(path))
+        annotator = cls(fitted.model)
+        annotator.settings, annotator.fitted, annotator.model_name = settings, fitted, str(path)
         return annotator
 
-    def _fitted(self) -> files.Reference:
-        if self.reference is None:
+    def _fitted(self) -> Fitted:
+        if self.fitted is None:
             message = "this annotator has no reference yet: call fit(reference, labels=...) first"
             raise SettingsError(message)
-        return self.reference
-
-
-def _empty(model: Embedder, data: AnnData | Path | str, *, layer: str | None, n_cells: int) -> NDArray[np.bool_]:
-    """Tell which cells have no count on the model's genes: where they lie means nothing."""
-    from scssl.genes import harmonise
-
-    empty = np.zeros(n_cells, dtype=bool)
-    with open_source(data, layer=layer) as source:
-        on_panel = harmonise(source.var, model.panel, file=source.name).index >= 0
-        for rows, counts in source.chunks():
-            empty[rows] = counts @ on_panel.astype(np.float32) == 0
-    return empty
+        return self.fitted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-Mode = Literal["zero_shot", "probe", "finetune", "scratch"]
-ClassWeight = Literal["balanced", "none"]
 
 MAX_HELD_OUT = 20_000
 """Reference cells that are scored by classifiers which did not learn from them: enough for all that is fitted to it."""

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scssl.tasks.annotate.classifier import ClassWeight
+    from scssl.tasks.annotate.settings import ClassWeight
 
 MAX_ITERATIONS = 300
 BELOW = 20.0

@@ -1,0 +1,46 @@
+"""How good labels are, and how far what comes with them can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scssl.metrics import ClassificationScores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scssl.metrics.calibration import CalibrationScores
+    from scssl.metrics.hierarchy import HierarchicalScores
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationScores(ClassificationScores):
+    """Scores of the best guesses, rejected cells included, and of probabilities, label sets and rejection."""
+
+    calibration: CalibrationScores | None = None
+    """Of the probabilities; None if they were not calibrated."""
+    coverage: pd.DataFrame | None = None
+    """Per donor of the query (``all`` if none is known): cells, share of the label sets with the true label, labels per
+    set; None if there are no sets."""
+    rejection: dict[str, Any] | None = None
+    """``rejected`` share of all scored cells, ``known`` of those whose type the reference has, ``new`` of the others
+    (None without any), ``accuracy_kept`` of the cells that were kept, ``reasons`` cells by reason; None without
+    rejection."""
+    hierarchy: HierarchicalScores | None = None
+    """With kinds of the true type counted as right; None without an ontology."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scores without the tables, as plain values for JSON."""
+        values = super().summary()
+        if self.calibration is not None:
+            values["calibration"] = self.calibration.summary()
+        if self.coverage is not None:
+            rows = self.coverage.reset_index().to_dict("records")
+            values["coverage"] = [{str(name): value for name, value in row.items()} for row in rows]
+        if self.rejection is not None:
+            values["rejection"] = self.rejection
+        if self.hierarchy is not None:
+            values["hierarchical"] = self.hierarchy.hierarchical.summary()
+            values["relations"] = self.hierarchy.relations
+        return values

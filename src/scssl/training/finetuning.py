@@ -1,0 +1,60 @@
+"""The settings of supervised training: a frozen dataclass like those of pre-training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from scssl.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How an encoder and a linear head are trained on labels. Seed and device are given where it is started."""
+
+    epochs: int = 10
+    """Passes over the training cells."""
+    min_steps: int = 400
+    """More passes are made where that would be fewer optimiser steps than this."""
+    batch_size: int = 256
+    """Cells per step; less where an epoch would have fewer than ten steps."""
+    learning_rate: float = 1e-3
+    """Highest learning rate, of the head and of an encoder that starts at random."""
+    encoder_rate: float = 0.3
+    """Learning rate of a pre-trained encoder, as a share of the head's."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient; 0 for none."""
+    max_weight: float = 20.0
+    """Where labels are balanced, a cell of a rare one weighs at most this many times what it would without."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all of them."""
+    gene_dropout: float = 0.5
+    """Share of the batches in which all but a random part of the genes count as not measured, so that cells in which
+    fewer genes were measured are labelled well, too."""
+    dropout: float = 0.1
+    """Share of the code's units dropped before the head while training; the encoder has its own dropout."""
+    val: float = 0.15
+    """Share of the cells, by whole donors, that decides when to stop and that probabilities are calibrated on."""
+    patience: int = 4
+    """Stop after this many epochs without a better validation loss; 0 never stops early."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the matrix products, as in pre-training."""
+
+    def __post_init__(self) -> None:
+        for name, least in {"epochs": 1, "min_steps": 1, "batch_size": 1, "patience": 0}.items():
+            value = getattr(self, name)
+            require(f"finetuning.{name}", value, holds=value >= least, must=f"a whole number, {least} or more")
+        for name in ("learning_rate", "encoder_rate", "max_weight"):
+            value = getattr(self, name)
+            require(f"finetuning.{name}", value, holds=0 < value < math.inf, must="a number above 0")
+        for name in ("weight_decay", "gradient_clip"):
+            value = getattr(self, name)
+            require(f"finetuning.{name}", value, holds=0 <= value < math.inf, must="a number, 0 or more")
+        for name in ("label_smoothing", "dropout", "val"):
+            value = getattr(self, name)
+            require(f"finetuning.{name}", value, holds=0 <= value < 1, must="a share: 0 or more, and less than 1")
+        value = self.gene_dropout
+        require("finetuning.gene_dropout", value, holds=0 <= value <= 1, must="a share, from 0 to 1")

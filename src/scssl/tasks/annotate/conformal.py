@@ -21,6 +21,8 @@ MIN_CELLS = 50
 """A class with fewer held-out cells has no threshold of its own."""
 MIN_DONORS = 3
 """Nor has one that fewer held-out donors have, where there are several."""
+MOST_OTHERS = 0.15
+"""No label is in the sets of a larger share of the cells of other types."""
 AMBIGUOUS = "ambiguous"
 JOINED = 3
 """Up to so many labels are named, where no ancestor can stand for them."""
@@ -41,8 +43,8 @@ class LabelSets:
     sets": Sadinle, Lei and Wasserman 2019, doi 10.1080/01621459.2017.1395341), which makes sets as small as they can
     be on average. Thresholds come from held-out cells of each type, so that the rate holds for every type and not just
     for the common ones; types with too few held-out cells or donors share one. A type that cannot be told would then
-    be in the sets of most other cells, and make all of them useless: no label may be in the sets of more cells of other
-    types than the error rate, and where that has to be enforced, the rate does not hold for this type (see `own`). It
+    be in the sets of most other cells, and make all of them useless: no label may be in the sets of more than 15 % of
+    the cells of other types, and where that has to be enforced, the rate does not hold for this type (see `own`). It
     holds over all cells in any case. The most probable label is always in the set: there are no empty sets.
     """
 
@@ -117,7 +119,7 @@ class LabelSets:
         shared = of(rare) if enough else everyone
         found = [of(y == code) if own[code] else shared for code in range(n_classes)]
         least = np.array([value for value, _ in found])
-        cap = _cap(p[used], codes=y, donors=d, error_rate=error_rate)
+        cap = _cap(p[used], codes=y, donors=d)
         own &= least >= cap
         least = np.maximum(least, cap)
         least *= _factor(p[used], codes=y, donors=d, least=least, error_rate=error_rate)
@@ -262,9 +264,9 @@ def back_off(sets: NDArray[np.bool_], *, classes: Sequence[str], tree: Tree | No
 
 
 def _cap(
-    p: NDArray[np.floating], *, codes: NDArray[np.int64], donors: NDArray[np.integer] | None, error_rate: float
+    p: NDArray[np.floating], *, codes: NDArray[np.int64], donors: NDArray[np.integer] | None
 ) -> NDArray[np.float64]:
-    """Return, per class, the least probability that at most `error_rate` of the cells of other classes reach."""
+    """Return, per class, the least probability that at most `MOST_OTHERS` of the cells of other classes reach."""
     cap = np.zeros(p.shape[1])
     for code in range(p.shape[1]):
         others = codes != code
@@ -272,7 +274,7 @@ def _cap(
             values = p[others, code].astype(np.float64)
             order = np.argsort(values, kind="stable")
             weights = donor_weights(None if donors is None else donors[others], n_cells=len(values))
-            cap[code] = np.nextafter(quantile(values[order], weights[order], level=1 - error_rate), 2.0)
+            cap[code] = np.nextafter(quantile(values[order], weights[order], level=1 - MOST_OTHERS), 2.0)
     return cap
 
 

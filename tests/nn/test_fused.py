@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scssl.corpus.batch import CellBatch
-from scssl.nn import Architecture, Encoder, dense_counts, fused, log_normalise, unmeasured_genes
+from scssl.nn import Architecture, Encoder, dense_counts, fused, kernels, log_normalise, unmeasured_genes
 from scssl.nn.inputs import GeneStates
 
 
@@ -127,7 +127,7 @@ def test_bf16_is_rounded_to_the_nearest():
     rows = torch.randn(3, 1000) * torch.logspace(-8, 8, 1000)
     out = np.empty(1000, dtype=np.uint16)
     for row in rows:
-        fused.kernels.write_row(row.numpy(), out, True)
+        kernels.write_row(row.numpy(), out, True)
         torch.testing.assert_close(torch.from_numpy(out).view(torch.bfloat16), row.bfloat16(), rtol=0, atol=0)
 
 

@@ -7,7 +7,7 @@ bf16 travels as uint16: its bits are the upper half of those of fp32.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,6 @@ from scssl.compiled import compiled, over_rows
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-GOLDEN: Final = 0x9E3779B97F4A7C15 - 2**64
-"""The same as a signed number, for keys in torch."""
 _SMALL = 32
 
 

@@ -10,7 +10,7 @@ SMALLEST = 1e-8
 """Added inside logarithms of means."""
 
 
-def poisson_loss(counts: Tensor, mean: Tensor) -> Tensor:
+def poisson_loss(counts: Tensor | None, mean: Tensor) -> Tensor:
     r"""Return the negative log-likelihood of a Poisson distribution.
 
     .. math:: -\log p(k) = \mu - k \log \mu + \log k!
@@ -18,7 +18,7 @@ def poisson_loss(counts: Tensor, mean: Tensor) -> Tensor:
     Parameters
     ----------
     counts
-        (n_cells, n_genes) raw counts, float.
+        (n_cells, n_genes) raw counts, float; None where all are zero, which takes less work.
     mean
         (n_cells, n_genes) expected counts, above 0.
 
@@ -27,10 +27,12 @@ def poisson_loss(counts: Tensor, mean: Tensor) -> Tensor:
     Tensor
         (n_cells, n_genes), nats.
     """
+    if counts is None:
+        return mean
     return mean - counts * torch.log(mean + SMALLEST) + torch.lgamma(counts + 1)
 
 
-def negative_binomial_loss(counts: Tensor, mean: Tensor, log_theta: Tensor) -> Tensor:
+def negative_binomial_loss(counts: Tensor | None, mean: Tensor, log_theta: Tensor) -> Tensor:
     r"""Return the negative log-likelihood of a negative binomial distribution.
 
     With mean :math:`\mu` and inverse dispersion :math:`\theta`, so that the variance is :math:`\mu + \mu^2 / \theta`:
@@ -41,7 +43,7 @@ def negative_binomial_loss(counts: Tensor, mean: Tensor, log_theta: Tensor) -> T
     Parameters
     ----------
     counts
-        (n_cells, n_genes) raw counts, float.
+        (n_cells, n_genes) raw counts, float; None where all are zero, which takes less work.
     mean
         (n_cells, n_genes) expected counts, above 0.
     log_theta
@@ -54,6 +56,8 @@ def negative_binomial_loss(counts: Tensor, mean: Tensor, log_theta: Tensor) -> T
     """
     theta = torch.exp(log_theta)
     log_sum = torch.log(theta + mean)
+    if counts is None:
+        return theta * (log_sum - log_theta)
     return (
         torch.lgamma(theta)
         + torch.lgamma(counts + 1)
@@ -63,7 +67,7 @@ def negative_binomial_loss(counts: Tensor, mean: Tensor, log_theta: Tensor) -> T
     )
 
 
-def zero_inflated_loss(counts: Tensor, mean: Tensor, log_theta: Tensor, zero_logit: Tensor) -> Tensor:
+def zero_inflated_loss(counts: Tensor | None, mean: Tensor, log_theta: Tensor, zero_logit: Tensor) -> Tensor:
     r"""Return the negative log-likelihood of a zero-inflated negative binomial distribution.
 
     A count is zero with probability :math:`\pi`, whose logit is given, and else negative binomial:
@@ -84,16 +88,18 @@ def zero_inflated_loss(counts: Tensor, mean: Tensor, log_theta: Tensor, zero_log
     plain = negative_binomial_loss(counts, mean, log_theta)
     kept, extra = functional.logsigmoid(-zero_logit), functional.logsigmoid(zero_logit)
     at_zero = -torch.logaddexp(extra, kept - plain)
+    if counts is None:
+        return at_zero
     return torch.where(counts > 0, plain - kept, at_zero)
 
 
-def expressed_loss(counts: Tensor, logit: Tensor) -> Tensor:
+def expressed_loss(counts: Tensor | None, logit: Tensor) -> Tensor:
     """Return the binary cross-entropy of whether a gene was seen at all.
 
     Parameters
     ----------
     counts
-        (n_cells, n_genes) raw counts.
+        (n_cells, n_genes) raw counts; None where all are zero.
     logit
         (n_cells, n_genes) logit of the probability that the count is above 0.
 
@@ -102,4 +108,6 @@ def expressed_loss(counts: Tensor, logit: Tensor) -> Tensor:
     Tensor
         (n_cells, n_genes), nats.
     """
+    if counts is None:
+        return functional.softplus(logit)
     return functional.binary_cross_entropy_with_logits(logit, (counts > 0).to(logit.dtype), reduction="none")

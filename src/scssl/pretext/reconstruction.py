@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -114,61 +114,88 @@ class Reconstruction(nn.Module):
             Scalar: log1p units squared, or nats; 0 if nothing is asked for.
         """
         units = decoder.units(code, batch.source)
-        if self.loss == "mse" and not decoder.softplus and fused.usable(decoder.output):
-            return self._squared_error(decoder, units, batch, masks=masks, group_size=group_size)
-        total = batch.size_factor / batch.measured_share[batch.measured_row]
-        summed, weight = code.new_zeros(()), code.new_zeros(())
-        truth = log_normalise(batch, target_sum=self.target_sum) if self.loss == "mse" else dense_counts(batch)
-        balance = self._zero_weight(*_seen(batch, truth, masks, group_size=group_size)) if self.balance_zeros else None
-        for part, genes, asked in _parts(batch, masks, group_size=group_size):
-            true = truth[part] if genes is None else truth[part][:, genes]
-            entries = self._entries(decoder, units[part], true, total[part], genes)
-            weights = asked if balance is None else asked * torch.where(true > 0, 1.0, balance)
-            summed = summed + torch.where(asked, entries * weights, 0.0).sum()
-            weight = weight + weights.sum()
+        zero_weight = self._zero_weight(batch, masks, group_size=group_size) if self.balance_zeros else 1.0
+        fast = fused.usable(decoder.output) and not decoder.softplus
+        compute = self._on_processor if fast else self._plainly
+        summed, weight = compute(decoder, units, batch, masks=masks, group_size=group_size, zero_weight=zero_weight)
         return summed / mean_over_ranks(weight).clamp(min=1e-12)
 
-    def _squared_error(
-        self, decoder: Decoder, units: Tensor, batch: CellBatch, *, masks: Tensor | None, group_size: int
-    ) -> Tensor:
-        zero_weight = 1.0
-        if self.balance_zeros:
-            truth = dense_counts(batch)
-            zero_weight = float(self._zero_weight(*_seen(batch, truth, masks, group_size=group_size)))
-        found = fused.squared_error(
-            decoder.output,
+    def _on_processor(
+        self, decoder: Decoder, units: Tensor, batch: CellBatch, *, zero_weight: float, **asked: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weighted sum of the loss, and the sum of the weights."""
+        if self.loss == "mse":
+            found = fused.squared_error(
+                decoder.output, units, batch, target_sum=self.target_sum, zero_weight=zero_weight, **asked
+            )
+            return found.total, torch.tensor(found.n_seen + zero_weight * found.n_zero)
+        layers = [decoder.output] if self.zero is None else [decoder.output, self.zero]
+        return fused.likelihood(
+            self._entries,
+            layers,
             units,
             batch,
-            target_sum=self.target_sum,
-            masks=masks,
-            group_size=group_size,
+            total=_total(batch),
+            shape=self.log_theta,
             zero_weight=zero_weight,
+            **asked,
         )
-        weight = torch.tensor(found.n_seen + zero_weight * found.n_zero)
-        return found.total / mean_over_ranks(weight).clamp(min=1e-12)
 
-    def _zero_weight(self, n_seen: Tensor, n_zero: Tensor) -> Tensor:
+    def _plainly(
+        self,
+        decoder: Decoder,
+        units: Tensor,
+        batch: CellBatch,
+        *,
+        masks: Tensor | None,
+        group_size: int,
+        zero_weight: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Do the same by torch's own modules, on any device."""
+        total = _total(batch).unsqueeze(1)
+        summed, weight = units.new_zeros((), dtype=torch.float32), units.new_zeros((), dtype=torch.float32)
+        truth = log_normalise(batch, target_sum=self.target_sum) if self.loss == "mse" else dense_counts(batch)
+        for part, genes, asked in _parts(batch, masks, group_size=group_size):
+            chosen = slice(None) if genes is None else genes
+            true = truth[part][:, chosen]
+            outputs = [decoder.outputs(units[part], genes).float()]
+            if self.zero is not None:
+                extra = nn.functional.linear(units[part], self.zero.weight[chosen], self.zero.bias[chosen])
+                outputs.append(extra.float())
+            shape = None if self.log_theta is None else self.log_theta[chosen]
+            entries = self._entries(true, outputs, total=total[part], shape=shape)
+            weights = asked * torch.where(true > 0, 1.0, zero_weight)
+            summed = summed + torch.where(asked, entries * weights, 0.0).sum()
+            weight = weight + weights.sum()
+        return summed, weight
+
+    def _zero_weight(self, batch: CellBatch, masks: Tensor | None, *, group_size: int) -> float:
         """Weight of a zero, so that all of them weigh as much as all other entries asked for."""
-        n_seen, n_zero = mean_over_ranks(torch.stack([n_seen, n_zero]).float())
-        return n_seen.clamp(min=0.5) / n_zero.clamp(min=0.5)
+        measured = batch.measured[batch.measured_row]
+        asked = measured if masks is None else measured & masks.repeat_interleave(group_size, dim=0)[: batch.n_cells]
+        n_seen = asked[batch.rows(), batch.indices.long()].sum()
+        n_seen, n_zero = mean_over_ranks(torch.stack([n_seen, asked.sum() - n_seen]).float())
+        return float(n_seen.clamp(min=0.5) / n_zero.clamp(min=0.5))
 
-    def _entries(
-        self, decoder: Decoder, units: Tensor, truth: Tensor, total: Tensor, genes: Tensor | None = None
-    ) -> Tensor:
-        out = decoder.outputs(units, genes).float()
+    def _entries(self, counts: Tensor | None, outputs: list[Tensor], *, total: Tensor, shape: Tensor | None) -> Tensor:
+        """Return the loss of entries, whose counts (or log1p values) are all zero if none are given."""
+        out = outputs[0]
         if self.loss == "mse":
-            return (out - truth).square()
+            return (out if counts is None else out - counts).square()
         if self.loss == "bce":
-            return expressed_loss(truth, out)
-        mean = total.unsqueeze(1) * torch.sigmoid(out)
-        if self.log_theta is None:
-            return poisson_loss(truth, mean)
-        log_theta = (self.log_theta if genes is None else self.log_theta[genes]).clamp(max=LARGEST_LOG_THETA)
-        if self.zero is None:
-            return negative_binomial_loss(truth, mean, log_theta)
-        chosen = slice(None) if genes is None else genes
-        extra = nn.functional.linear(units, self.zero.weight[chosen], self.zero.bias[chosen])
-        return zero_inflated_loss(truth, mean, log_theta, extra.float())
+            return expressed_loss(counts, out)
+        mean = total * torch.sigmoid(out)
+        if shape is None:
+            return poisson_loss(counts, mean)
+        log_theta = shape.clamp(max=LARGEST_LOG_THETA)
+        if len(outputs) == 1:
+            return negative_binomial_loss(counts, mean, log_theta)
+        return zero_inflated_loss(counts, mean, log_theta, outputs[1])
+
+
+def _total(batch: CellBatch) -> Tensor:
+    """(n_cells,) counts that each cell would have if all genes were measured."""
+    return batch.size_factor / batch.measured_share[batch.measured_row]
 
 
 def _parts(batch: CellBatch, masks: Tensor | None, *, group_size: int) -> Iterator[tuple[slice, Tensor | None, Tensor]]:
@@ -181,12 +208,3 @@ def _parts(batch: CellBatch, masks: Tensor | None, *, group_size: int) -> Iterat
         part = slice(number * group_size, min((number + 1) * group_size, batch.n_cells))
         genes = mask.nonzero()[:, 0]
         yield part, genes, batch.measured[:, genes][batch.measured_row[part]]
-
-
-def _seen(batch: CellBatch, truth: Tensor, masks: Tensor | None, *, group_size: int) -> tuple[Tensor, Tensor]:
-    """How many entries asked for are not zero, and how many are."""
-    n_seen = n_zero = torch.zeros((), device=truth.device)
-    for part, genes, asked in _parts(batch, masks, group_size=group_size):
-        seen = (truth[part] if genes is None else truth[part][:, genes]) > 0
-        n_seen, n_zero = n_seen + (asked & seen).sum(), n_zero + (asked & ~seen).sum()
-    return n_seen, n_zero

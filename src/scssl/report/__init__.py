@@ -9,14 +9,18 @@ from scssl.report.page import render, write_page
 from scssl.report.reliability import reliability
 from scssl.report.run import Run, Section
 from scssl.report.scores import score_bars
+from scssl.report.study import differences, learning_curves, method_scores
 from scssl.report.style import palette
 
 __all__ = [
     "Run",
     "Section",
     "confusion_matrix",
+    "differences",
     "embedding",
+    "learning_curves",
     "loss_curve",
+    "method_scores",
     "palette",
     "reliability",
     "render",

@@ -20,6 +20,8 @@ from scssl.report.embedding import embedding
 from scssl.report.model_run import is_model, run_of_model
 from scssl.report.run import FILE, Run, Section
 from scssl.report.scores import score_bars
+from scssl.report.study import differences, learning_curves, method_scores
+from scssl.report.study_run import is_study_folder, run_of_study
 from scssl.report.style import RC, TEXT
 from scssl.report.tables import flatten, seconds, table
 
@@ -37,7 +39,7 @@ def render(folder: str | Path, *, out: str | Path | None = None, overwrite: bool
     Parameters
     ----------
     folder
-        Folder with ``run.json`` and the CSV files it names, or folder of a model.
+        Folder with ``run.json`` and the CSV files it names, or folder of a model or a study.
     out
         File to write; ``report.html`` in `folder` by default.
     overwrite
@@ -58,7 +60,10 @@ def render(folder: str | Path, *, out: str | Path | None = None, overwrite: bool
         If jinja2 or matplotlib is not installed.
     """
     folder = Path(folder)
-    run = run_of_model(folder) if is_model(folder) and not (folder / FILE).exists() else Run.open(folder)
+    if is_study_folder(folder):
+        run = run_of_study(folder)
+    else:
+        run = run_of_model(folder) if is_model(folder) and not (folder / FILE).exists() else Run.open(folder)
     return write_page(run, folder=folder, out=out, overwrite=overwrite)
 
 
@@ -121,7 +126,7 @@ def _check_output(out: Path, *, overwrite: bool) -> None:
 
 
 def _part(section: Section, folder: Path, prefix: str) -> dict[str, Any]:
-    data = _read(folder / section.file)
+    data = _shown(_read(folder / section.file), section)
     part: dict[str, Any] = {
         "title": section.title,
         "text": section.text,
@@ -152,6 +157,30 @@ def _read(path: Path) -> pd.DataFrame:
     except (ValueError, UnicodeDecodeError) as error:
         message = f"{path}: not readable as CSV ({error})"
         raise FormatError(message) from error
+
+
+def _shown(data: pd.DataFrame, section: Section) -> pd.DataFrame:
+    """Keep the rows that the section is about."""
+    for column, value in section.options.get("where", {}).items():
+        if column not in data:
+            message = f"{section.file}: no column {column!r}, which section {section.title!r} is about"
+            raise FormatError(message)
+        data = data[data[column].astype(str) == str(value)]
+    return data
+
+
+def _methods(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    return {"svg": _svg(method_scores(data), section.title), "table": table(data, name=section.file)}
+
+
+def _differences(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    figure = differences(data, min_effect=float(section.options.get("min_effect", 0.0)))
+    return {"svg": _svg(figure, section.title), "table": table(data, name=section.file)}
+
+
+def _curves(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    figure = learning_curves(data, x=section.options["x"], x_label=section.options["x_label"])
+    return {"svg": _svg(figure, section.title), "table": table(data, name=section.file)}
 
 
 def _curve(data: pd.DataFrame, section: Section) -> dict[str, Any]:
@@ -192,6 +221,9 @@ _SHOW: dict[str, Callable[[pd.DataFrame, Section], dict[str, Any]]] = {
     "confusion": _confusion,
     "scores": _scores,
     "table": _table,
+    "methods": _methods,
+    "differences": _differences,
+    "curves": _curves,
 }
 
 

@@ -22,7 +22,7 @@ FILE = "run.json"
 FORMAT = "scssl-run"
 VERSION = 1
 
-SectionKind = Literal["curve", "embedding", "confusion", "scores", "table"]
+SectionKind = Literal["curve", "embedding", "confusion", "scores", "table", "methods", "differences", "curves"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,11 @@ class Section:
         ``low`` and ``high`` (columns with the ends of an interval). The table is shown below the bars.
     ``table``
         The table alone.
+    ``methods``, ``differences``, ``curves``
+        Parts of a study: methods with their intervals, comparisons (``min_effect``), and scores over ``x`` (named
+        ``x_label``).
+
+    All kinds know ``where``: column to the one value that rows must have to be shown.
     """
 
     kind: SectionKind

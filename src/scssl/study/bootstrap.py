@@ -118,7 +118,8 @@ def total(truth: NDArray[np.integer], predicted: NDArray[np.integer], *, n_class
         Labels.
     """
     whole = Units(np.zeros(len(truth), dtype=np.int64), np.ones(1), "donor")
-    return count(truth, predicted, whole, n_classes=n_classes)[0]
+    counts: NDArray[np.float64] = count(truth, predicted, whole, n_classes=n_classes)[0]
+    return counts
 
 
 def score(counts: NDArray[np.float64], *, metric: Metric = "macro_f1") -> NDArray[np.float64]:

@@ -88,7 +88,7 @@ def run(
     unlabelled: Collection[str] | None = None,
     jobs: int = 1,
     threads: int = 1,
-    device: Device = "cpu",
+    device: Device = "auto",
     overwrite: bool = False,
     **changes: Any,
 ) -> StudyResult:

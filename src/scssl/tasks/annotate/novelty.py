@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -105,19 +106,34 @@ class Space:
         kind
             Which distance.
         """
-        out = np.empty(len(embedding), dtype=np.float32)
+        return self.scores(embedding, kinds=(kind,))[kind]
+
+    def scores(
+        self, embedding: NDArray[np.floating], *, kinds: Sequence[Score] = SCORES
+    ) -> dict[Score, NDArray[np.float32]]:
+        """Return several scores, each as `score` does.
+
+        Parameters
+        ----------
+        embedding
+            (n_cells, n_latent).
+        kinds
+            Which distances.
+        """
+        out = {kind: np.empty(len(embedding), dtype=np.float32) for kind in kinds}
         for start in range(0, len(embedding), CHUNK):
             rows = slice(start, start + CHUNK)
             points = np.asarray(embedding[rows], dtype=np.float32) @ self.white
-            if kind in {"type", "scaled type"}:
-                distance = np.stack([np.linalg.norm(points - centre, axis=1) for centre in self.centres], axis=1)
-                far = (distance / self.spread if kind == "scaled type" else distance).min(axis=1)
-            else:
+            far: dict[Score, NDArray[np.floating]] = {}
+            if {"type", "scaled type"} & set(kinds):
+                away = np.stack([np.linalg.norm(points - centre, axis=1) for centre in self.centres], axis=1)
+                far |= {"type": away.min(axis=1), "scaled type": (away / self.spread).min(axis=1)}
+            if {"cells", "scaled cells"} & set(kinds):
                 distance, found = self._nearest(points, k=self.k)
-                far = distance.mean(axis=1)
-                if kind == "scaled cells":
-                    far = far / self.scale[found].mean(axis=1)
-            out[rows] = np.log(np.maximum(far, np.finfo(np.float32).tiny))
+                mean = distance.mean(axis=1)
+                far |= {"cells": mean, "scaled cells": mean / self.scale[found].mean(axis=1)}
+            for kind in kinds:
+                out[kind][rows] = np.log(np.maximum(far[kind], np.finfo(np.float32).tiny))
         return out
 
     def _nearest(self, points: NDArray[np.float32], *, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -167,8 +183,8 @@ class Trial:
             if not len(rest):
                 continue
             space = Space.fit(self.embedding[rest], codes=self.codes[rest], k=self.k, seed=self.seed)
-            for name in SCORES:
-                out[name][mine] = space.score(self.embedding[cells[mine]], kind=name)
+            for name, values in space.scores(self.embedding[cells[mine]]).items():
+                out[name][mine] = values
         return out
 
 

@@ -19,7 +19,9 @@ def test_whole_batches_within_the_aim(batch_size, nonzeros):
     assert size.pool_cells % batch_size == 0
     assert size.pool_cells >= batch_size
     assert size.pool_cells == batch_size or size.pool_cells * nonzeros * 8 <= POOL_BYTES
-    assert size.ahead >= 1
+    narrow = pool_size(nonzeros_per_cell=nonzeros, bytes_per_nonzero=4, batch_size=batch_size)
+    assert (narrow.pool_cells, narrow.n_pools) == (size.pool_cells, size.n_pools)
+    assert narrow.n_bytes < size.n_bytes
     if batch_size * nonzeros <= 4e6:
         assert size.n_bytes < GIB / 2
 
@@ -27,7 +29,7 @@ def test_whole_batches_within_the_aim(batch_size, nonzeros):
 def test_threads_do_not_change_the_pools():
     sizes = [pool_size(nonzeros_per_cell=2000, batch_size=512, workers=workers) for workers in (1, 2, 3, 16)]
     assert len({size.pool_cells for size in sizes}) == 1
-    assert [size.n_pools for size in sizes] == [2, 2, 3, 4]
+    assert [size.n_pools for size in sizes] == [2, 3, 4, 5]
 
 
 def test_asked_and_largest():

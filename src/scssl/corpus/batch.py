@@ -24,9 +24,10 @@ class CellBatch:
     """
 
     values: Tensor
-    """(n_nonzeros,) int32, raw counts."""
+    """(n_nonzeros,) raw counts: uint16, or int32 where a corpus stores larger ones or cells come from a query."""
     indices: Tensor
-    """(n_nonzeros,) int32, position of the gene in the panel."""
+    """(n_nonzeros,) position of the gene in the panel: uint16 or int32 likewise. Tensors of 16 bits travel at half
+    the cost but know few operations: reckon with ``values.float()`` and ``indices.long()``."""
     indptr: Tensor
     """(n_cells + 1,) int64."""
     n_genes: int

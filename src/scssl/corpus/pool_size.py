@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scssl.corpus.format.shard import Shard
     from scssl.corpus.store import Corpus, Split
 
 BLOCK_SIZE: Final = 256
 """Consecutive cells read at a time: about 1 MB, so that a disk reads them at full speed."""
 WORKERS: Final = 2
-"""Reading threads, unless asked otherwise: one reads the next pool while the other cuts batches from this one."""
+"""Reading threads, unless asked otherwise."""
 POOL_BYTES: Final = 128 << 20
-"""Aimed size of a pool; it has at least one batch. It does not depend on the threads, and so neither does the order."""
-MOST_POOLS: Final = 4
-AHEAD_BYTES: Final = 96 << 20
-"""Aimed size of the batches prepared ahead; there is at least one."""
+"""Aimed size of a pool of 32-bit counts and genes; it has at least one batch. It depends neither on the threads nor on
+the types that a corpus is stored in, and so neither does the order."""
+MOST_POOLS: Final = 5
 MAX_POOL_BLOCKS: Final = 64
-BYTES_PER_NONZERO: Final = 8
-"""Counts and genes are int32 in pools and batches."""
+_WIDE: Final = 8
+_NARROW: Final = 4
+"""Bytes of a count and its gene."""
 _BYTES_PER_CELL: Final = 8 * 8
 _BYTES_PER_BLOCK: Final = 2 * 8
 
@@ -31,16 +34,15 @@ class PoolSize:
     pool_cells: int
     """Cells in a pool, a multiple of the batch size."""
     n_pools: int
-    """Pools at a time: one that batches are cut from, the others being read."""
-    ahead: int
-    """Batches prepared ahead."""
+    """Pools at a time: one whose batches are handed out, the others being read or waiting."""
     n_bytes: int
-    """Memory that pools and batches take, on average."""
+    """Memory that they take, on average."""
 
 
 def pool_size(
     *,
     nonzeros_per_cell: float,
+    bytes_per_nonzero: int = _WIDE,
     batch_size: int,
     workers: int = WORKERS,
     pool_cells: int | None = None,
@@ -52,6 +54,8 @@ def pool_size(
     ----------
     nonzeros_per_cell
         Stored counts of a typical cell.
+    bytes_per_nonzero
+        Of a count and its gene in a batch, see `bytes_per_nonzero`.
     batch_size
         Cells in a batch.
     workers
@@ -61,19 +65,24 @@ def pool_size(
     largest
         Cells that a pool must not exceed, unless a batch does.
     """
-    per_cell = nonzeros_per_cell * BYTES_PER_NONZERO + _BYTES_PER_CELL
-    n_pools = min(max(2, workers), MOST_POOLS)
+    n_pools = min(workers, MOST_POOLS - 1) + 1
     if pool_cells is None:
-        fitting = min(int(POOL_BYTES / per_cell), MAX_POOL_BLOCKS * BLOCK_SIZE)
+        fitting = min(int(POOL_BYTES / (nonzeros_per_cell * _WIDE + _BYTES_PER_CELL)), MAX_POOL_BLOCKS * BLOCK_SIZE)
         batches = max(1, fitting // batch_size)
     else:
         batches = -(-pool_cells // batch_size)
     if largest is not None:
         batches = max(1, min(batches, largest // batch_size))
-    ahead = max(1, min(int(AHEAD_BYTES / per_cell / batch_size), 2 * workers))
-    # Beside those ahead: the batch that the caller works on, and the one that it has not dropped yet.
-    held = n_pools * batches * batch_size + (ahead + 2) * batch_size
-    return PoolSize(pool_cells=batches * batch_size, n_pools=n_pools, ahead=ahead, n_bytes=int(held * per_cell))
+    # Beside them: the batch that the caller has not dropped yet.
+    held = n_pools * batches * batch_size + batch_size
+    n_bytes = held * (nonzeros_per_cell * bytes_per_nonzero + _BYTES_PER_CELL)
+    return PoolSize(pool_cells=batches * batch_size, n_pools=n_pools, n_bytes=int(n_bytes))
+
+
+def bytes_per_nonzero(shards: Sequence[Shard]) -> int:
+    """Return what a count and its gene take at most in batches of some shards: 4 bytes if all are stored as 16 bits."""
+    narrow = all(vector.dtype.itemsize == 2 for shard in shards for vector in (shard.values, shard.indices))
+    return _NARROW if narrow else _WIDE
 
 
 def loading_memory(
@@ -98,7 +107,12 @@ def loading_memory(
     n_cells = sum(shard.n_cells for shard in shards)
     nonzeros = sum(shard.n_nonzeros for shard in shards) / max(1, n_cells)
     batch_size = max(1, min(batch_size, n_cells))
-    size = pool_size(nonzeros_per_cell=nonzeros, batch_size=batch_size, workers=workers)
+    size = pool_size(
+        nonzeros_per_cell=nonzeros,
+        bytes_per_nonzero=bytes_per_nonzero(shards),
+        batch_size=batch_size,
+        workers=workers,
+    )
     # No pool is larger than the split.
     pools = min(1.0, n_cells / size.pool_cells) * size.n_bytes
     return int(pools) + n_cells // BLOCK_SIZE * _BYTES_PER_BLOCK + selected * 4 + corpus.measured.nbytes

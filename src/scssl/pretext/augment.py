@@ -164,7 +164,7 @@ def change_counts(batch: CellBatch, *, thin: float, noise: float, draw: Draw) ->
     if not thin and not noise:
         return batch
     rows, values = batch.rows(), batch.values.long()
-    entry = cell_keys(batch.cell, draw=draw)[rows].add_(batch.indices)
+    entry = cell_keys(batch.cell, draw=draw)[rows].add_(batch.indices.long())
     # One hash per count serves both: its upper half thins, its lower half adds noise.
     word = cell_keys(entry, draw=draw)
     if thin:

@@ -40,8 +40,9 @@ def gene_moments(corpus: Corpus, *, target_sum: float = 1e4, max_cells: int = MA
     seen = 0
     for batch in corpus.loader(split="train", batch_size=min(1024, max_cells), seed=0):
         values = normalised_values(batch, target_sum=target_sum)[0].double()
-        sums[0].index_add_(0, batch.indices, values)
-        sums[1].index_add_(0, batch.indices, values.square())
+        genes = batch.indices.int()
+        sums[0].index_add_(0, genes, values)
+        sums[1].index_add_(0, genes, values.square())
         per_row = torch.bincount(batch.measured_row, minlength=len(batch.measured)).double()
         cells += per_row @ batch.measured.double()
         seen += batch.n_cells

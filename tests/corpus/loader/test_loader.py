@@ -194,8 +194,8 @@ def test_content_is_that_of_the_shards(corpus, shuffle):
     np.testing.assert_array_equal(totals, np.asarray(matrix(batches).sum(axis=1)).ravel())
     first = batches[0]
     assert [str(t.dtype) for t in (first.values, first.indices, first.indptr, first.size_factor, first.cell)] == [
-        "torch.int32",
-        "torch.int32",
+        "torch.uint16",
+        "torch.uint16",
         "torch.int64",
         "torch.float32",
         "torch.int64",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import replace
-from queue import SimpleQueue
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scssl.corpus import Corpus
-from scssl.corpus.loader import pool
-from scssl.corpus.loader.pool import CELL, CODES, COUNTS, Pool, PoolReader, SharedPool
-from scssl.errors import FormatError, SettingsError
+from scssl.corpus.format.shard import Shard, open_shard, write_shard
+from scssl.corpus.loader.pool import CELL, CODES, COUNTS, PoolReader
+from scssl.corpus.loader.reuse import Arrays
+from scssl.errors import FormatError
+from scssl.genes import GenePanel
 
 
 def stored(corpus):
@@ -27,64 +28,100 @@ def shards(corpus):
     return corpus.shards_of("val")
 
 
-def contents(filled, rows):
-    indptr = np.concatenate([[0], np.cumsum(np.diff(filled.indptr)[rows])])
-    values, indices = np.empty(indptr[-1], dtype=np.int32), np.empty(indptr[-1], dtype=np.int32)
-    filled.copy_rows(rows, values, indices)
-    return sp.csr_matrix((values, indices, indptr), shape=(len(rows), 50))
+def read(corpus, cells, *, labels=(), batch_size=7, using=None):
+    reader = PoolReader(corpus, shards(corpus) if using is None else using, labels=labels)
+    cells = np.array(cells, dtype=np.int64)
+    batches = [cells[first : first + batch_size] for first in range(0, cells.size, batch_size)]
+    found = reader.read(batches, arrays=Arrays(keep=2))
+    assert [batch.indptr.size - 1 for batch in found] == [len(batch) for batch in batches]
+    return found
+
+
+def matrix(batches, n_genes=50):
+    parts = [
+        sp.csr_matrix((b.values, b.indices.astype(np.int32), b.indptr), (b.indptr.size - 1, n_genes)) for b in batches
+    ]
+    return sp.vstack(parts).tocsr()
 
 
 @settings(max_examples=60, deadline=None)
-@given(asked=st.lists(st.lists(st.integers(0, 82), max_size=60), min_size=1, max_size=3))
-def test_cells_in_any_order_and_more_than_once(small_corpus, asked):
-    reader = PoolReader(small_corpus, shards(small_corpus), labels=["donor"])
-    filled = Pool()
-    for cells in asked:  # into the same pool
-        reader.read(filled, np.array(cells, dtype=np.int64))
-        assert (contents(filled, filled.rows) != stored(small_corpus)[cells]).nnz == 0
-        about = filled.about[:, filled.rows]
-        obs = small_corpus.obs("val").iloc[cells]
-        np.testing.assert_array_equal(about[CELL], 83 + np.array(cells, dtype=np.int64))
-        np.testing.assert_array_equal(about[COUNTS], obs["n_counts"])
-        np.testing.assert_array_equal(about[CODES], obs["source"].cat.codes)
-        np.testing.assert_array_equal(about[CODES + 1], obs["donor"].cat.codes)
-        assert filled.about.shape[1] == len(set(cells))
+@given(cells=st.lists(st.integers(0, 82), min_size=1, max_size=60), batch_size=st.integers(1, 70))
+def test_cells_in_any_order_and_more_than_once(small_corpus, cells, batch_size):
+    batches = read(small_corpus, cells, labels=["donor"], batch_size=batch_size)
+    assert (matrix(batches) != stored(small_corpus)[cells]).nnz == 0
+    about = np.concatenate([batch.about for batch in batches], axis=1)
+    obs = small_corpus.obs("val").iloc[cells]
+    np.testing.assert_array_equal(about[CELL], 83 + np.array(cells))
+    np.testing.assert_array_equal(about[COUNTS], obs["n_counts"])
+    np.testing.assert_array_equal(about[CODES], obs["source"].cat.codes)
+    np.testing.assert_array_equal(about[CODES + 1], obs["donor"].cat.codes)
 
 
-@pytest.mark.parametrize("gather", ["_gather", "gather_rows"])
-def test_both_ways_to_gather(small_corpus, monkeypatch, gather):
-    monkeypatch.setattr(pool, "_gather", getattr(pool, gather))
-    filled = Pool()
-    PoolReader(small_corpus, shards(small_corpus), labels=[]).read(filled, np.arange(83))
-    rows = np.array([5, 0, 0, 82, 13])
-    assert (contents(filled, rows) != stored(small_corpus)[rows]).nnz == 0
+@pytest.mark.parametrize("sizes", [[], [0], [0, 3, 0]])
+def test_batches_without_cells(small_corpus, sizes):
+    cells = [np.arange(size) for size in sizes]
+    found = PoolReader(small_corpus, shards(small_corpus), labels=[]).read(cells, arrays=Arrays(keep=2))
+    assert [batch.about.shape[1] for batch in found] == sizes
 
 
 def test_wide_counts(small_corpus):
-    """A shard with large counts is stored in a wider type than the others."""
+    """A shard with large counts is stored in a wider type than the others; pools without it stay narrow."""
     wide = [
-        replace(s, values=s.values.astype(np.uint32) + (70_000 if i == 2 else 0))
+        replace(s, values=s.values.astype(np.uint32) + (70_000 if i == 2 else 0)) if i == 2 else s
         for i, s in enumerate(shards(small_corpus))
     ]
-    filled = Pool()
-    PoolReader(small_corpus, wide, labels=[]).read(filled, np.arange(83))
     expected = np.concatenate([s.values for s in wide])
-    np.testing.assert_array_equal(filled.values[: expected.size], expected)
+    batches = read(small_corpus, range(83), using=wide)
+    np.testing.assert_array_equal(np.concatenate([batch.values for batch in batches]), expected)
+    assert {(batch.values.dtype.name, batch.indices.dtype.name) for batch in batches} == {("int32", "uint16")}
+    batches = read(small_corpus, range(wide[0].n_cells), using=wide)
+    assert {(batch.values.dtype.name, batch.indices.dtype.name) for batch in batches} == {("uint16", "uint16")}
 
 
-def test_memory_is_used_again(small_corpus):
-    reader, filled = PoolReader(small_corpus, shards(small_corpus), labels=[]), Pool()
-    reader.read(filled, np.arange(83))
-    before = filled.values, filled.indices
-    reader.read(filled, np.arange(40))
-    assert filled.values is before[0]
-    assert filled.indices is before[1]
+@settings(max_examples=30, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from([np.uint16, np.uint32]), min_size=2, max_size=2),
+    n_genes=st.sampled_from([50, 70_000]),
+    compress=st.sampled_from([None, "zstd"]),
+    cells=st.lists(st.integers(0, 39), min_size=1, max_size=50),
+    batch_size=st.integers(1, 20),
+)
+def test_what_was_written_is_read(tmp_path_factory, kinds, n_genes, compress, cells, batch_size):
+    """Shards of narrow and wide counts, panels of more genes than 16 bits can number, packed and not."""
+    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(len(cells))
+    ids = np.array([f"g{i}" for i in range(n_genes)], dtype=object)
+    panel, opened, whole = GenePanel(ids=ids, symbols=ids), [], []
+    for number, kind in enumerate(kinds):
+        X = sp.random(20, n_genes, density=400 / n_genes / 20, random_state=rng, format="lil")
+        X[0, n_genes - 1] = 1
+        X = X.tocsr()
+        X.data = rng.integers(1, 2**31 if kind is np.uint32 else 2**16, X.nnz)
+        shard = Shard(
+            split="train", first_cell=20 * number, values=X.data.astype(kind),
+            indices=X.indices.astype(np.uint16 if n_genes <= 2**16 else np.uint32), indptr=X.indptr.astype(np.int64),
+            n_counts=np.arange(20), codes={"source": np.zeros(20, dtype=np.int32)}, names=np.arange(20).astype(object),
+        )  # fmt: skip
+        where = folder / str(number)
+        entry = write_shard(
+            where, shard, panel=panel, categories={"source": ["a"]}, splits=["train"], compress=compress
+        )
+        opened.append(open_shard(where, entry, columns=[]))
+        whole.append(X)
+    corpus = SimpleNamespace(panel=panel, sources=["a"], categories={})
+    batches = read(corpus, cells, batch_size=batch_size, using=opened)
+    assert (matrix(batches, n_genes) != sp.vstack(whole).tocsr()[cells]).nnz == 0
+    # In memory only the shards that are read matter.
+    kinds = {kinds[cell // 20] for cell in cells}
+    assert {batch.values.dtype for batch in batches} == {np.dtype(np.uint16 if kinds == {np.uint16} else np.int32)}
+    assert {batch.indices.dtype for batch in batches} == {np.dtype(np.uint16 if n_genes == 50 else np.int32)}
 
 
 @pytest.mark.parametrize(
     ("key", "change"),
     [
         ("X/indices", lambda s: replace(s, indices=np.full_like(s.indices, 50))),
+        ("X/indices", lambda s: replace(s, indices=np.full(s.n_nonzeros, 2**32 - 1, dtype=np.uint32))),
+        ("X/data", lambda s: replace(s, values=np.full(s.n_nonzeros, 2**31, dtype=np.uint32))),
         ("X/indptr", lambda s: replace(s, indptr=s.indptr[::-1].copy())),
         ("X/indptr", lambda s: replace(s, indptr=s.indptr + 1)),
         ("X/indptr", lambda s: replace(s, indptr=s.indptr - 1)),
@@ -94,37 +131,16 @@ def test_memory_is_used_again(small_corpus):
 )
 def test_altered_shards(small_corpus, key, change):
     altered = [change(shard) if number == 2 else shard for number, shard in enumerate(shards(small_corpus))]
-    reader = PoolReader(small_corpus, altered, labels=["donor"])
-    reader.read(Pool(), np.arange(10))
+    read(small_corpus, range(10), labels=["donor"], using=altered)
     with pytest.raises(FormatError, match=f"{key}: holds values that cannot be"):
-        reader.read(Pool(), np.arange(83))
-
-
-def test_too_many_counts_for_a_pool():
-    with pytest.raises(SettingsError, match=r"3 cells holds 3,000,000,000 counts.*lower batch_size"):
-        Pool().resize(np.full(3, 10**9))
+        read(small_corpus, range(83), labels=["donor"], using=altered)
 
 
 def test_from_disk(corpus_dir):
     corpus = Corpus.open(corpus_dir)
     train = corpus.shards_of("train")
-    filled = Pool()
     cells = np.random.default_rng(0).permutation(corpus.n_cells("train"))[:50]
-    PoolReader(corpus, train, labels=[]).read(filled, cells)
     whole = train[0].rows(0, train[0].n_cells)
-    for place, cell in enumerate(cells):
-        row = filled.rows[place]
-        np.testing.assert_array_equal(
-            filled.values[filled.indptr[row] : filled.indptr[row + 1]],
-            whole.values[whole.indptr[cell] : whole.indptr[cell + 1]],
-        )
-
-
-def test_the_last_one_to_leave_a_pool_gives_it_back():
-    filled, free, future = Pool(), SimpleQueue(), Future()
-    future.set_result(filled)
-    shared = SharedPool(future, uses=2, free=free)
-    with shared as first, shared as second:
-        assert first is second is filled
-        assert free.empty()
-    assert free.get_nowait() is filled
+    indices = whole.indices.astype(np.int32)
+    expected = sp.csr_matrix((whole.values, indices, whole.indptr), (train[0].n_cells, len(corpus.panel)))
+    assert (matrix(read(corpus, cells, using=train), len(corpus.panel)) != expected[cells]).nnz == 0

@@ -103,16 +103,16 @@ def test_setting_the_epoch_while_iterating_does_not_lose_the_place(small_corpus)
 def test_only_what_is_needed_is_read(small_corpus, monkeypatch):
     read, reads = PoolReader.read, []
 
-    def noted(self, pool, chosen):
-        reads.append(len(chosen))
-        read(self, pool, chosen)
+    def noted(self, batches, **options):
+        reads.append([len(batch) for batch in batches])
+        return read(self, batches, **options)
 
     monkeypatch.setattr(PoolReader, "read", noted)
     loader = CorpusLoader(small_corpus, batch_size=5, block_size=5, pool_blocks=2)
     state = {**loader.state_dict(), "batch": 13}
     loader.load_state_dict(state)
     assert len(list(loader)) == len(loader) - 13 == 4
-    assert reads == [10, 10, 3]
+    assert reads == [[5], [5, 5], [3]]
 
 
 @pytest.mark.parametrize(

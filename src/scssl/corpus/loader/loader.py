@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import queue
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,21 +12,18 @@ import torch
 
 from scssl.corpus.batch import CellBatch
 from scssl.corpus.loader.order import Row, largest_pool, mixing, share_of_rank
-from scssl.corpus.loader.pool import CELL, CODES, COUNTS, Pool, PoolReader, SharedPool
-from scssl.corpus.loader.prefetch import Threads, prefetch
+from scssl.corpus.loader.pool import CELL, CODES, COUNTS, Cells, PoolReader
+from scssl.corpus.loader.prefetch import prefetch
 from scssl.corpus.loader.reuse import Arrays
 from scssl.corpus.loader.selection import select
-from scssl.corpus.pool_size import BLOCK_SIZE, WORKERS, pool_size
+from scssl.corpus.pool_size import BLOCK_SIZE, WORKERS, bytes_per_nonzero, pool_size
 from scssl.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
 
     from scssl.corpus.store import Corpus, Split
 
-_HELD: Final = 3
-"""Batches whose memory is kept for later ones, beside those ahead."""
 ORDER: Final = 1
 """Raised whenever the same settings come to mean another order, so that no run goes on in the wrong one."""
 
@@ -79,7 +74,7 @@ class CorpusLoader:
         its own: what is trained then does not depend on the number of ranks. Each rank reads about the whole split from
         the disk or its cache for that, but converts and copies its own cells only.
     workers
-        Threads that read and cut batches; the order does not depend on them.
+        Threads that read; the order does not depend on them.
     pin_memory
         Give batches in pinned memory, for ``batch.to(device, non_blocking=True)``; does nothing without CUDA.
     block_size
@@ -160,7 +155,12 @@ class CorpusLoader:
         largest = largest_pool(self._selection, batch_size=batch_size)
         asked = None if pool_blocks is None else pool_blocks * block_size
         self._size = pool_size(
-            nonzeros_per_cell=nonzeros, batch_size=batch_size, workers=workers, pool_cells=asked, largest=largest
+            nonzeros_per_cell=nonzeros,
+            bytes_per_nonzero=bytes_per_nonzero(shards),
+            batch_size=batch_size,
+            workers=workers,
+            pool_cells=asked,
+            largest=largest,
         )
         # Shared by all batches, not copied.
         self._measured = torch.from_numpy(np.ascontiguousarray(corpus.measured))
@@ -276,48 +276,32 @@ class CorpusLoader:
 
     def _iterate(self, place: _Place) -> Iterator[CellBatch]:
         first = place.batch
-        batches = prefetch(
-            lambda threads: self._jobs(threads, place.epoch, first), workers=self._workers, ahead=self._size.ahead
-        )
-        for batch in batches:
-            place.batch += 1
-            self._now = place
-            yield batch
-            del batch
+        pools = prefetch(lambda _: self._jobs(place.epoch, first), workers=self._workers, ahead=self._size.n_pools - 1)
+        for batches in pools:
+            while batches:
+                place.batch += 1
+                self._now = place
+                # Not kept in a variable: what is handed over belongs to the caller alone.
+                yield batches.popleft()
 
-    def _jobs(self, threads: Threads, epoch: int, first: int) -> Iterator[Callable[[], CellBatch]]:
-        """Give a job for each batch from `first` on, having pools read ahead."""
+    def _jobs(self, epoch: int, first: int) -> Iterator[Callable[[], deque[CellBatch]]]:
+        """Give a job for each pool, from that with batch `first` on; it gives the pool's batches from `first` on."""
         row = Row(self._selection, seed=self.seed, epoch=epoch, block_size=self._block_size, shuffle=self.shuffle)
-        arrays = Arrays(keep=2 * (self._size.ahead + _HELD))
-        free: queue.SimpleQueue[Pool] = queue.SimpleQueue()
-        for _ in range(self._size.n_pools):
-            free.put(Pool())
         per_pool = self._size.pool_cells // self.batch_size
-        numbers = range(first // per_pool, math.ceil(len(self) / per_pool))
-        reads: deque[Future[Pool]] = deque()
-        for number in numbers:
-            for later in range(number + len(reads), min(number + self._size.n_pools, numbers.stop)):
-                reads.append(threads.start(partial(self._read, later, row, epoch, free, threads)))
-            batches = range(max(first, number * per_pool), min(len(self), (number + 1) * per_pool))
-            shared = SharedPool(reads.popleft(), uses=len(batches), free=free)
-            for batch in batches:
-                yield partial(self._cut, shared, batch - number * per_pool, arrays)
+        arrays = Arrays(keep=2 * per_pool * (self._size.n_pools + 1))
+        for number in range(first // per_pool, math.ceil(len(self) / per_pool)):
+            skipped = max(0, first - number * per_pool)
+            yield partial(self._read, number, row, epoch, skipped, arrays)
 
-    def _read(self, number: int, row: Row, epoch: int, free: queue.SimpleQueue[Pool], threads: Threads) -> Pool:
-        while True:
-            threads.check()
-            with suppress(queue.Empty):
-                pool = free.get(timeout=0.1)
-                break
+    def _read(self, number: int, row: Row, epoch: int, skipped: int, arrays: Arrays) -> deque[CellBatch]:
         start = self._range.start + number * self._size.pool_cells
         cells = row.cells(start, min(start + self._size.pool_cells, self._range.stop))
         if self.shuffle:
             cells = cells[mixing(cells.size, seed=self.seed, epoch=epoch, rank=self._rank, pool=number)]
-        if self._part != (0, 1):
-            parts = [cells[first : first + self.batch_size] for first in range(0, cells.size, self.batch_size)]
-            cells = np.concatenate([part[self._own(part.size)] for part in parts])
-        self._reader.read(pool, cells)
-        return pool
+        most = len(self) - number * (self._size.pool_cells // self.batch_size)
+        batches = [cells[first : first + self.batch_size] for first in range(0, cells.size, self.batch_size)]
+        own = [batch[self._own(batch.size)] for batch in batches[skipped:most]]
+        return deque(map(self._batch, self._reader.read(own, arrays=arrays)))
 
     def _own(self, n_cells: int) -> slice:
         """Which cells of a batch are this rank's."""
@@ -326,19 +310,12 @@ class CorpusLoader:
         # No rank gets more of a smaller batch than of a full one.
         return slice(rank * each + min(rank, more), (rank + 1) * each + min(rank + 1, more))
 
-    def _cut(self, shared: SharedPool, number: int, arrays: Arrays) -> CellBatch:
-        with shared as pool:
-            own = self._own(self.batch_size)
-            size = own.stop - own.start
-            rows = pool.rows[number * size : (number + 1) * size]
-            indptr = np.concatenate([[0], np.cumsum(np.diff(pool.indptr)[rows], dtype=np.int64)])
-            values, indices = arrays.take(int(indptr[-1])), arrays.take(int(indptr[-1]))
-            pool.copy_rows(rows, values, indices)
-            about = torch.from_numpy(pool.about.take(rows, axis=1))
+    def _batch(self, cells: Cells) -> CellBatch:
+        about = torch.from_numpy(cells.about)
         batch = CellBatch(
-            values=torch.from_numpy(values),
-            indices=torch.from_numpy(indices),
-            indptr=torch.from_numpy(indptr),
+            values=torch.from_numpy(cells.values),
+            indices=torch.from_numpy(cells.indices),
+            indptr=torch.from_numpy(cells.indptr),
             n_genes=len(self.corpus.panel),
             size_factor=about[COUNTS].float(),
             measured=self._measured,

@@ -1,58 +1,58 @@
-"""A pool: some thousand cells read together, from which batches are cut in any order."""
+"""A pool: some thousand cells read together, in any order, straight into the batches that they make."""
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from scssl.corpus.format.shard import SOURCE
-from scssl.corpus.loader.ranges import elements, ranges_into
-from scssl.corpus.loader.reuse import Scratch, from_system
-from scssl.errors import SettingsError
+from scssl.corpus.loader.ranges import elements
+from scssl.corpus.loader.scatter import Places, announce, scatter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
-    from queue import SimpleQueue
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from scssl.corpus.format.shard import Shard
+    from scssl.corpus.loader.reuse import Arrays
     from scssl.corpus.store import Corpus
 
 CELL, COUNTS, CODES = 0, 1, 2
-"""Rows of `Pool.about`; from `CODES` on come the columns' codes, the source's first."""
+"""Rows of `Cells.about`; from `CODES` on come the columns' codes, the source's first."""
+NARROW: Final[np.dtype[Any]] = np.dtype(np.uint16)
+WIDE: Final[np.dtype[Any]] = np.dtype(np.int32)
+"""Of batches: as narrow as what is read, or where a shard stores a wider type, one that tensors can reckon with."""
 
 
-def gather_rows(
-    rows: NDArray[np.int32],
-    indptr: NDArray[np.int32],
-    indices: NDArray[np.int32],
-    values: NDArray[np.int32],
-    out_indices: NDArray[np.int32],
-    out_values: NDArray[np.int32],
-) -> None:
-    """Copy rows of a CSR matrix one after the other."""
-    first = 0
-    for row in rows.tolist():
-        start, stop = int(indptr[row]), int(indptr[row + 1])
-        last = first + stop - start
-        out_indices[first:last], out_values[first:last] = indices[start:stop], values[start:stop]
-        first = last
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Cells of one batch, compressed by row."""
+
+    values: NDArray[Any]
+    """(n_nonzeros,) uint16 or int32, raw counts."""
+    indices: NDArray[Any]
+    """(n_nonzeros,) uint16 or int32, position of the gene in the panel."""
+    indptr: NDArray[np.int64]
+    """(n_cells + 1,)."""
+    about: NDArray[np.int64]
+    """(n_about, n_cells) number in the corpus, total counts and codes of each cell."""
 
 
-_gather: Callable[..., None] = gather_rows
-try:
-    # What scipy's `X[rows]` calls, without new memory for each result; it lets other threads run meanwhile.
-    from scipy.sparse._sparsetools import csr_row_index
-except ImportError:
-    pass
-else:
+class _Part(NamedTuple):
+    """What a pool takes from one shard."""
 
-    def _gather(rows: NDArray[np.int32], *arrays: NDArray[np.int32]) -> None:
-        csr_row_index(rows.size, rows, *arrays)
+    shard: Shard
+    place: slice
+    """Where its cells are among the distinct cells of the pool."""
+    rows: NDArray[np.int64]
+    """Their rows in the shard, ascending."""
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    """Where their counts are."""
 
 
 class PoolReader:
@@ -74,108 +74,97 @@ class PoolReader:
         names = {SOURCE: corpus.sources, **corpus.categories}
         self._columns = {column: len(names[column]) for column in (SOURCE, *labels)}
 
-    def read(self, pool: Pool, cells: NDArray[np.int64]) -> None:
-        """Fill a pool with cells; copies of a cell are read once.
+    def read(self, batches: Sequence[NDArray[np.int64]], *, arrays: Arrays) -> list[Cells]:
+        """Read the cells of some batches; copies of a cell are read once.
 
         Parameters
         ----------
-        pool
-            What it held is overwritten.
-        cells
-            (n_cells,) positions in the split, in any order.
+        batches
+            (n_cells,) each, positions in the split in the order in which they are wanted.
+        arrays
+            Where memory comes from.
         """
-        distinct, pool.rows = np.unique(cells, return_inverse=True)
+        cells = np.concatenate([np.empty(0, dtype=np.int64), *batches])
+        distinct, first, which = np.unique(cells, return_index=True, return_inverse=True)
         edges = np.searchsorted(distinct, self._first)
         parts = []
         for number in np.flatnonzero(np.diff(edges)).tolist():
             place = slice(edges[number], edges[number + 1])
-            parts.append((self._shards[number], place, distinct[place] - self._first[number]))
-        pool.about = np.empty((CODES + len(self._columns), distinct.size), dtype=np.int64)
-        ranges = np.empty((2, distinct.size), dtype=np.int64)
-        for shard, place, rows in parts:
-            ranges[:, place] = self._ranges(shard, rows)
-            pool.about[CELL, place] = shard.first_cell + rows
-            pool.about[COUNTS, place] = elements(shard.n_counts, rows)
+            rows = distinct[place] - self._first[number]
+            part = _Part(self._shards[number], place, rows, *self._ranges(self._shards[number], rows))
+            # All is announced before anything is read: the disk is slow to answer, not slow to deliver.
+            announce(part.shard.values, part.starts, part.stops)
+            announce(part.shard.indices, part.starts, part.stops)
+            parts.append(part)
+        about = self._about(parts, distinct.size)
+        lengths = np.concatenate([np.empty(0, dtype=np.int64), *(part.stops - part.starts for part in parts)])[which]
+        edges = np.cumsum([0, *(batch.size for batch in batches)])
+        cuts = [slice(start, stop) for start, stop in pairwise(edges.tolist())]
+        indptrs = [np.concatenate([[0], np.cumsum(lengths[cut])]) for cut in cuts]
+        values = self._fill("values", parts, first, which, indptrs, arrays)
+        indices = self._fill("indices", parts, first, which, indptrs, arrays)
+        return [
+            Cells(values=v, indices=i, indptr=indptr, about=about.take(which[cut], axis=1))
+            for v, i, indptr, cut in zip(values, indices, indptrs, cuts, strict=True)
+        ]
+
+    def _about(self, parts: list[_Part], n_cells: int) -> NDArray[np.int64]:
+        about = np.empty((CODES + len(self._columns), n_cells), dtype=np.int64)
+        for part in parts:
+            shard, place = part.shard, part.place
+            about[CELL, place] = shard.first_cell + part.rows
+            about[COUNTS, place] = elements(shard.n_counts, part.rows)
             for row, (column, n_names) in enumerate(self._columns.items(), start=CODES):
-                codes = elements(shard.codes[column], rows)
+                codes = elements(shard.codes[column], part.rows)
                 if codes.min() < -1 or codes.max() >= n_names:
                     key = f"obs/{column}/codes"
                     raise shard._altered(key)
-                pool.about[row, place] = codes
-        pool.resize(ranges[1] - ranges[0])
-        for shard, place, _ in parts:
-            starts, stops = ranges[:, place]
-            stored = slice(pool.indptr[place.start], pool.indptr[place.stop])
-            ranges_into(shard.values, starts, stops, pool.values[stored], scratch=pool.scratch)
-            if ranges_into(shard.indices, starts, stops, pool.indices[stored], scratch=pool.scratch) >= self._n_genes:
-                key = "X/indices"
-                raise shard._altered(key)
+                about[row, place] = codes
+        return about
 
     def _ranges(self, shard: Shard, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-        both = np.union1d(rows, rows + 1)
+        # Where a row ends the next one starts, which is mostly asked for too.
+        alone = np.append(np.diff(rows) != 1, True)
+        place = np.arange(rows.size) + np.cumsum(alone) - alone
+        both = np.empty(rows.size + int(alone.sum()), dtype=np.int64)
+        both[place], both[place + 1] = rows, rows + 1
         indptr = elements(shard.indptr, both)
-        starts, stops = indptr[np.searchsorted(both, rows)], indptr[np.searchsorted(both, rows + 1)]
+        starts, stops = indptr[place], indptr[place + 1]
         if starts.size and (indptr[0] < 0 or indptr[-1] > shard.n_nonzeros or np.any(np.diff(indptr) < 0)):
             key = "X/indptr"
             raise shard._altered(key)
         return starts, stops
 
-
-class Pool:
-    """Cells of a pool, compressed by row, in memory that is used again for the next one."""
-
-    def __init__(self) -> None:
-        self.rows = np.empty(0, dtype=np.int64)
-        """(n_cells,) which stored row each cell is."""
-        self.about = np.empty((CODES, 0), dtype=np.int64)
-        """(n_about, n_rows) number in the corpus, total counts and codes of each stored row."""
-        self.indptr = np.zeros(1, dtype=np.int32)
-        self.values = self.indices = np.empty(0, dtype=np.int32)
-        self.scratch = Scratch()
-        """Memory to read through."""
-
-    def resize(self, lengths: NDArray[np.int64]) -> None:
-        """Make room for rows of these lengths."""
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
-        if indptr[-1] > np.iinfo(np.int32).max:
-            message = (
-                f"a pool of {lengths.size:,} cells holds {indptr[-1]:,} counts, which is too many; lower batch_size"
-            )
-            raise SettingsError(message)
-        self.indptr = indptr.astype(np.int32)
-        if self.values.size < indptr[-1]:
-            # Some spare room, so that pools of about the same size need no new memory.
-            room = int(indptr[-1] * 1.05)
-            self.values = self.indices = np.empty(0, dtype=np.int32)  # freed first
-            self.values, self.indices = from_system(room), from_system(room)
-
-    def copy_rows(self, rows: NDArray[np.int64], values: NDArray[np.int32], indices: NDArray[np.int32]) -> None:
-        """Write the counts and genes of some rows, one after the other, into arrays of their length."""
-        _gather(rows.astype(np.int32), self.indptr, self.indices, self.values, indices, values)
+    def _fill(
+        self,
+        name: str,
+        parts: list[_Part],
+        first: NDArray[np.int64],
+        which: NDArray[np.int64],
+        indptrs: list[NDArray[np.int64]],
+        arrays: Arrays,
+    ) -> list[NDArray[Any]]:
+        """Read the counts or genes of all cells: each distinct one to its first place, from which copies are made."""
+        vectors = [getattr(part.shard, name) for part in parts]
+        dtype = NARROW if all(vector.dtype == NARROW for vector in vectors) else WIDE
+        filled = [arrays.take(int(indptr[-1]), dtype) for indptr in indptrs]
+        if not filled:
+            return filled
+        places = Places(filled, indptrs)
+        for vector, part in zip(vectors, parts, strict=True):
+            scatter(vector, part.starts, part.stops, first[part.place], places)
+        copies = np.flatnonzero(first[which] != np.arange(which.size))
+        for row, original in zip(copies.tolist(), first[which[copies]].tolist(), strict=True):
+            places[row][:] = places[original]
+        limit = self._n_genes if name == "indices" else np.iinfo(WIDE).max + 1
+        if limit <= np.iinfo(f"u{dtype.itemsize}").max and any(_largest(array) >= limit for array in filled):
+            for part in parts:
+                if any(_largest(places[row]) >= limit for row in first[part.place].tolist()):
+                    key = "X/indices" if name == "indices" else "X/data"
+                    raise part.shard._altered(key)
+        return filled
 
 
-class SharedPool:
-    """A pool that several threads cut batches from; the last one to leave it gives it back.
-
-    Parameters
-    ----------
-    filled
-        The pool, perhaps still being read.
-    uses
-        How often it is entered.
-    free
-        Where it goes then.
-    """
-
-    def __init__(self, filled: Future[Pool], *, uses: int, free: SimpleQueue[Pool]) -> None:
-        self._filled, self._left, self._free = filled, uses, free
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Pool:
-        return self._filled.result()
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._left -= 1
-            if not self._left:
-                self._free.put(self._filled.result())
+def _largest(array: NDArray[Any]) -> int:
+    """Return the largest element; seen as unsigned, those that did not fit are large too."""
+    return int(array.view(f"u{array.dtype.itemsize}").max(initial=0))

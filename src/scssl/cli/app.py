@@ -25,6 +25,7 @@ COMMANDS = {
     "pretrain": "Learn from unlabelled cells; writes a model.",
     "embed": "Give each cell of a file its coordinates in a model's space.",
     "annotate": "Label the cells of a file after a labelled reference.",
+    "study": "Say whether pre-training helps on your own labelled cells, against honest baselines.",
     "report": "Write one HTML page of what happened in a run.",
     "demo": "See it all at work in a few minutes, on simulated and real cells.",
     "programmes": "Show gene programmes of a file, a collection or a corpus: sizes, coverage, transcription factors.",

@@ -1,6 +1,6 @@
 """Every pretext task with the same budget: what its embedding is worth, frozen.
 
-    python -m benchmarks.pretexts [--workers 4] [--only masked,byol]
+    python -m benchmarks.pretexts [--workers 4] [--only "masked;byol"]
 
 Each task pre-trains the default network for 10 epochs on two corpora: simulated studies with batch effects (8,000
 cells, 2,000 genes, 4 studies, 24 donors), and the immune corpus without pbmc3k and without the 300 of its cells that
@@ -39,6 +39,7 @@ TARGET = "pbmc3k_10xv1"
 ARMS: dict[str, tuple[str, list[str]]] = {
     "masked, random 50 %": ("masked", []),
     "masked, random 25 %": ("masked", ["task.rate=0.25"]),
+    "masked, one mask per batch": ("masked", ["task.group_size=512"]),
     "masked, programmes": ("masked", ["task.masking=programme", "task.programmes=modules:50", "task.rate=0.25"]),
     "masked, programme to programme": (
         "masked",
@@ -65,12 +66,13 @@ ARMS: dict[str, tuple[str, list[str]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--only", default="", help="names of pretext tasks, separated by commas")
+    parser.add_argument("--only", default="", help="names of tasks or of rows, separated by semicolons")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--name", default="pretexts")
     given = parser.parse_args()
-    arms = {a: t for a, t in ARMS.items() if not given.only or t[0] in given.only.split(",")}
+    asked = given.only.split(";") if given.only else []
+    arms = {a: t for a, t in ARMS.items() if not asked or a in asked or t[0] in asked}
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

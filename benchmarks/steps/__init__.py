@@ -1,0 +1,1 @@
+"""One training step, ours and others': what `benchmarks.train_step` times."""

@@ -1,0 +1,5 @@
+"""Start of `python -m benchmarks.replication`."""
+
+from benchmarks.replication.run import main
+
+main()

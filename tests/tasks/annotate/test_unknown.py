@@ -166,6 +166,8 @@ def test_only_rows_allowed_set_the_limit():
     new, _, _ = cells(1)
     lost = [(fit(flattered, codes, donors, rows=r).judge(new) == FAR).mean() for r in (rows, None)]
     assert lost[0] < 0.07
+    # Types that the encoder has learned are not new to it: what it would find of others is not known.
+    assert fit(flattered, codes, donors, rows=rows).power == {}
     assert lost[1] > 1.5 * lost[0]
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Score = Literal["type", "scaled type", "cells", "scaled cells"]
 SCORES: tuple[Score, ...] = get_args(Score)
 CHUNK = 4096
-TYPICAL_CELLS = 100
-"""Cells of each type that its typical distance is found from."""
+TYPICAL_CELLS, TYPICAL_IN_ALL = 100, 3000
+"""Cells of each type, and of all, that typical distances are found from."""
 SHRINK = 1e-3
 """Share of the mean variance that is added to each dimension: dimensions in which no cell differs must not decide."""
 
@@ -65,7 +65,8 @@ class Space:
         """
         x = np.asarray(embedding, dtype=np.float64)
         types, place = np.unique(codes, return_inverse=True)
-        centres = np.stack([x[place == t].mean(axis=0) for t in range(len(types))])
+        rows = _rows_by_type(place)
+        centres = np.stack([x[own].mean(axis=0) for own in rows])
         within = x - centres[place]
         covariance = within.T @ within / len(x)
         size = float(np.trace(covariance)) / len(covariance)
@@ -74,7 +75,7 @@ class Space:
         white = axes / np.sqrt(values)
         cells, centres = (x @ white).astype(np.float32), (centres @ white).astype(np.float32)
         away = np.linalg.norm(cells - centres[place], axis=1)
-        spread = np.array([np.median(away[place == t]) for t in range(len(types))])
+        spread = np.array([np.median(away[own]) for own in rows])
         # A type of one cell has no spread of its own.
         spread = np.where(spread > 0, spread, np.median(spread[spread > 0]) if (spread > 0).any() else 1.0)
         space = cls(
@@ -86,13 +87,12 @@ class Space:
             k=k,
         )
         rng = np.random.default_rng(seed)
-        typical = np.ones(len(types), dtype=np.float32)
-        for t in range(len(types)):
-            own = np.flatnonzero(place == t)
-            some = np.sort(rng.choice(own, min(len(own), TYPICAL_CELLS), replace=False))
-            distance, _ = space._nearest(cells[some], k=k + 1)
-            # The first is the cell itself.
-            typical[t] = np.median(distance[:, 1:].mean(axis=1)) if distance.shape[1] > 1 else 1.0
+        each = int(np.clip(TYPICAL_IN_ALL // len(types), 1, TYPICAL_CELLS))
+        some = [rng.choice(own, min(len(own), each), replace=False) for own in rows]
+        distance, _ = space._nearest(cells[np.concatenate(some)], k=k + 1)
+        # The first is the cell itself.
+        mean = distance[:, 1:].mean(axis=1) if distance.shape[1] > 1 else np.ones(len(distance))
+        typical = np.array([np.median(part) for part in np.split(mean, np.cumsum([len(own) for own in some])[:-1])])
         space.scale[:] = np.where(typical > 0, typical, 1.0)[place]
         return space
 
@@ -186,6 +186,11 @@ class Trial:
             for name, values in space.scores(self.embedding[cells[mine]]).items():
                 out[name][mine] = values
         return out
+
+
+def _rows_by_type(place: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """Return the rows of each type; types are numbered without a gap."""
+    return np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
 
 
 def even_sample(codes: NDArray[np.integer], *, n: int, seed: int) -> NDArray[np.int64]:

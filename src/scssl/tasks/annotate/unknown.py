@@ -53,7 +53,7 @@ class Novelty:
     unit: Unit
     """What the budget holds for, see `scssl.tasks.annotate.quantile.Threshold`."""
     power: Mapping[str, float]
-    """Per type taken out of the reference: share of its cells that was rejected."""
+    """Per type taken out of the reference: share of its cells that was rejected. Empty where it is not known."""
     wrongly: Mapping[str, float]
     """Per type: share of held-out cells that was rejected while the type was there."""
     least_counts: float
@@ -93,7 +93,8 @@ class Novelty:
         donors
             (n_cells,) codes, negative where not known. With fewer than two, cells are held out one by one.
         rows
-            Cells that the limit may be set by: those that the encoder did not learn labels from. All by default.
+            Cells that the limit may be set by: those that the encoder did not learn labels from. All by default. With
+            `rows`, types taken out choose the score, but no `power` is kept: the encoder has learned these types.
         error_budget
             Share of cells of known types that may be rejected; 0: never reject.
         n_counts, n_genes
@@ -169,11 +170,12 @@ class Novelty:
             score=best,
             limit=limits[best].value,
             unit=limits[best].unit,
-            power=power[best],
+            power=power[best] if rows is None else {},
             wrongly=wrong[best],
             **shared,
         )
-        found._say(donor_share=_share(known[best] > found.limit, low=low, donors=d))
+        if rows is None:
+            found._say(donor_share=_share(known[best] > found.limit, low=low, donors=d))
         return found
 
     def distance(self, embedding: NDArray[np.floating]) -> NDArray[np.float32]:

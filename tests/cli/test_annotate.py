@@ -43,18 +43,22 @@ def test_file_to_file(folder, tmp_path, capsys):
     assert (folder / "query.h5ad").read_bytes() == before
     query, out = anndata.read_h5ad(folder / "query.h5ad"), anndata.read_h5ad(tmp_path / "o.h5ad")
     assert (out.X != query.X).nnz == 0
-    assert out.obs.columns.tolist() == [*query.obs.columns, "scssl_label", "scssl_confidence"]
+    added = ["scssl_label", "scssl_confidence", "scssl_label_set", "scssl_unknown"]
+    assert out.obs.columns.tolist() == [*query.obs.columns, *added]
+    assert "label sets, which miss the true label of 10%" in printed.out
+    assert "unknown, where 5% of cells of known types" in printed.out
     assert out.obsm["X_scssl"].dtype == np.float32
-    assert set(out.obs["scssl_label"].cat.categories) == {"type_1", "type_2", "type_3"}
+    assert set(out.obs["scssl_label"].cat.categories) == {"type_1", "type_2", "type_3", "unknown"}
     settings = out.uns["scssl"]["annotate"]
     assert settings["model"] == str(folder / "model")
     assert settings["reference"] == str(folder / "reference.h5ad")
     python = scssl.tasks.Annotator(folder / "model").fit(folder / "reference.h5ad").annotate(query)
-    assert list(python.labels) == list(out.obs["scssl_label"])
+    assert list(python.called) == list(out.obs["scssl_label"])
 
 
 def test_json_with_truth_and_map(folder, tmp_path, capsys):
-    more = ("--truth", "truth", "--label-map", str(folder / "map.csv"), "--json", "--k", "3", "--key-added", "mine")
+    more = ("--truth", "truth", "--label-map", str(folder / "map.csv"), "--json", "--k", "3", "--key-added", "mine",
+            "--error-budget", "0")  # fmt: skip
     assert main(command(folder, tmp_path / "o.h5ad", *more, "--seed", "1")) == 0
     said = capsys.readouterr()
     assert "--label-map" not in said.err
@@ -64,7 +68,10 @@ def test_json_with_truth_and_map(folder, tmp_path, capsys):
     assert result["scores"]["missing_classes"] == []
     assert result["scores"]["n_cells"] + n_unknown == result["n_cells"] == sum(r["n_cells"] for r in result["labels"])
     assert 0 <= result["scores"]["macro_f1"] <= 1
-    assert result["keys"] == ["mine_label", "mine_confidence", "X_mine"]
+    assert 0 <= result["scores"]["calibration"]["ece"] <= 1
+    assert result["label_sets"]["error_rate"] == 0.1
+    assert "unknown" not in result
+    assert result["keys"] == ["mine_label", "mine_confidence", "mine_label_set", "X_mine"]
     out = anndata.read_h5ad(tmp_path / "o.h5ad")
     assert "mine_label" in out.obs
     accuracy = (out.obs["mine_label"].astype(str) == out.obs["truth"].replace({"first": "type_1"}).astype(str)).sum()
@@ -99,6 +106,10 @@ def test_other_formats_come_out_as_h5ad(folder, tmp_path):
     [
         (("--mode", "magic"), "zero_shot"),
         (("--k", "0"), "k is 0"),
+        (("--error-rate", "1.5"), "error_rate"),
+        (("--donor", "person"), "no column 'person'"),
+        (("--mode", "probe", "--class-weight", "odd"), "balanced"),
+        (("--ontology", "nowhere.obo"), "nowhere.obo"),
         (("--truth", "nothing"), "no column 'nothing'"),
         (("--label-map", "map.csv"), "needs --truth"),
         (("--truth", "truth", "--label-map", "nowhere.csv"), "no such file"),
@@ -143,3 +154,44 @@ def test_log_values_are_refused(folder, tmp_path, capsys):
     assert main(command(folder, tmp_path / "out" / "o.h5ad", query=tmp_path / "log.h5ad")) == 2
     assert "log.h5ad" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_saved_annotators_are_used_like_models(folder, tmp_path, capsys):
+    kept = tmp_path / "annotator"
+    assert main(command(folder, tmp_path / "a.h5ad", "--mode", "probe", "--save", str(kept))) == 0
+    assert f"Annotator kept: {kept}" in capsys.readouterr().out.replace("\n", "")
+    words = ["annotate", str(folder / "query.h5ad"), "--model", str(kept), "--out", str(tmp_path / "b.h5ad")]
+    assert main([*words, "--truth", "cell_type", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["settings"]["mode"] == "probe"
+    first, second = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in "ab")
+    for name in ("scssl_label", "scssl_confidence", "scssl_label_set", "scssl_unknown"):
+        assert first.obs[name].tolist() == second.obs[name].tolist()
+    assert main([*words, "--overwrite", "--mode", "zero_shot"]) == 2
+    assert "--mode cannot be chosen for the annotator" in capsys.readouterr().err.replace("\n", "")
+    assert main(command(folder, tmp_path / "c.h5ad", "--save", str(kept))) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert not (tmp_path / "c.h5ad").exists()
+
+
+@pytest.mark.parametrize("mode", ["finetune", "scratch"])
+def test_modes_that_train(folder, tmp_path, capsys, mode):
+    assert main(command(folder, tmp_path / "o.h5ad", "--mode", mode, "--json", "--seed", "1")) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert settings["training"]["seed"] == 1
+    assert settings["training"]["cells"]["val"] > 0
+
+
+def test_a_plain_model_needs_a_reference(folder, tmp_path, capsys):
+    words = [
+        "annotate",
+        str(folder / "query.h5ad"),
+        "--model",
+        str(folder / "model"),
+        "--out",
+        str(tmp_path / "o.h5ad"),
+    ]
+    assert main(words) == 2
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "is not a saved annotator" in said
+    assert "--reference and --labels" in said

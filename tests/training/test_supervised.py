@@ -115,7 +115,7 @@ def corpus():
 def train(corpus, **settings):
     torch.manual_seed(0)
     encoder = Encoder(len(corpus.panel), Architecture(hidden=(16,), n_latent=8))
-    chosen = FineTuning(**{"epochs": 6, "min_steps": 60, "precision": "fp32", **settings})
+    chosen = FineTuning(**{"epochs": 6, "min_steps": 200, "learning_rate": 5e-3, "precision": "fp32", **settings})
     task = LabelTask(encoder, n_classes=3, settings=chosen, class_weight=torch.ones(3))
     state = torch.random.get_rng_state()
     result = fit_labels(task, corpus, chosen, encoder_rate=0.5, seed=0, device="cpu")

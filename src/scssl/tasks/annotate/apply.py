@@ -13,6 +13,7 @@ from scssl.tasks.annotate.calibrate import probabilities
 from scssl.tasks.annotate.classifier import Scores
 from scssl.tasks.annotate.conformal import back_off
 from scssl.tasks.annotate.quality import read_quality
+from scssl.tasks.annotate.shift import settle_shift
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,10 +45,14 @@ def apply(fitted: Fitted, query: AnnData | Path | str, *, layer: str | None, dev
     if names is not None:
         names[quality.empty] = ""
     unknown = None
+    settings = {"query": quality.file, "layer": layer or "X"}
     if trust is not None and trust.novelty is not None:
         measured = quality.known_variance(fitted.model)
         found = trust.novelty.judge(embedding, n_counts=quality.scaled_counts(fitted.model), measured=measured)
-        unknown = np.asarray(found.astype(object), dtype=object)
+        unknown, settings["rejection"] = settle_shift(
+            np.asarray(found.astype(object), dtype=object), confidence, held_out=trust.held_out["confidence"],
+            file=quality.file,
+        )  # fmt: skip
     codes = np.where(quality.empty, -1, best).tolist()
     return Annotation(
         labels=pd.Categorical.from_codes(codes, categories=pd.Index(classes, dtype=object)),
@@ -56,7 +61,7 @@ def apply(fitted: Fitted, query: AnnData | Path | str, *, layer: str | None, dev
         embedding=embedding,
         obs=quality.obs,
         file=quality.file,
-        settings={"query": quality.file, "layer": layer or "X"},
+        settings=settings,
         calibrated=trust is not None,
         sets=sets,
         set_names=names,

@@ -95,6 +95,8 @@ def learn_probe(
         with warnings.catch_warnings():
             # The last digits of the coefficients do not matter to the labels.
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # Codes are labels, however many of them there are.
+            warnings.filterwarnings("ignore", message="The number of unique classes")
             regression.fit((values - mean) / scale, local)
         if len(present) == 2:
             # One row of coefficients stands for both labels: sigmoid(s) is softmax(-s / 2, s / 2).

@@ -108,7 +108,7 @@ def _wait(processes: list[subprocess.Popen], signals: Signals) -> None:
     """Return when all have ended, or soon after one has failed."""
     passed_on = 0
     deadline = float("inf")
-    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+    while None in [process.poll() for process in processes] and time.monotonic() < deadline:
         for number in signals.received[passed_on:]:
             for process in processes:
                 process.send_signal(number)

@@ -13,6 +13,7 @@ from scssl import model_files
 from scssl.cores import own_cores
 from scssl.errors import SettingsError
 from scssl.log import progress
+from scssl.model_parts import embed_in_processes
 from scssl.training import Config, build_task, from_dict, resolve_device
 
 if TYPE_CHECKING:
@@ -74,7 +75,12 @@ class CellModel:
         return self.encoder.n_latent
 
     def batches(
-        self, data: AnnData | Path | str, *, layer: str | None = None, batch_size: int = 4096
+        self,
+        data: AnnData | Path | str,
+        *,
+        layer: str | None = None,
+        batch_size: int = 4096,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[CellBatch]:
         """Read new cells onto the model's panel, in order and in bounded memory.
 
@@ -86,6 +92,8 @@ class CellModel:
             Where the raw counts are: None for ``X``, ``"raw"`` for ``.raw``, else the name of a layer.
         batch_size
             Cells per batch.
+        part
+            Which part of the cells, from 0, and of how many parts, each of whole batches.
 
         Yields
         ------
@@ -100,10 +108,16 @@ class CellModel:
         from scssl.corpus.query import query_batches
 
         share = self.encoder.gene_share.cpu().numpy()
-        yield from query_batches(data, self.panel, gene_share=share, layer=layer, batch_size=batch_size)
+        yield from query_batches(data, self.panel, gene_share=share, layer=layer, batch_size=batch_size, part=part)
 
     def embed(
-        self, data: AnnData | Path | str, *, layer: str | None = None, batch_size: int = 4096, device: Device = "auto"
+        self,
+        data: AnnData | Path | str,
+        *,
+        layer: str | None = None,
+        batch_size: int = 4096,
+        device: Device = "auto",
+        devices: int = 1,
     ) -> np.ndarray:
         """Embed cells; nothing is written to the input.
 
@@ -118,6 +132,9 @@ class CellModel:
             Cells encoded at a time.
         device
             Where to compute.
+        devices
+            Processes that share the cells of a file, one per CUDA device (or several on the cpu); the result is the
+            same.
 
         Returns
         -------
@@ -133,10 +150,16 @@ class CellModel:
 
         with open_source(data, layer=layer) as source:
             n_cells = source.n_cells
+        if devices != 1:
+            if not isinstance(data, str | Path):
+                message = f"devices={devices} is for files, which each process can read; save the AnnData to one"
+                raise SettingsError(message)
+            asked = {"data": str(data), "layer": layer, "batch_size": batch_size}
+            return embed_in_processes(self, asked, n_cells=n_cells, device=device, devices=devices)
         return self._encode(self.batches(data, layer=layer, batch_size=batch_size), n_cells=n_cells, device=device)
 
     def embed_corpus(
-        self, corpus: Corpus, *, split: Split, batch_size: int = 4096, device: Device = "auto"
+        self, corpus: Corpus, *, split: Split, batch_size: int = 4096, device: Device = "auto", devices: int = 1
     ) -> np.ndarray:
         """Embed one split of a corpus, rows in the order of ``corpus.obs(split)``.
 
@@ -150,6 +173,8 @@ class CellModel:
             Cells encoded at a time.
         device
             Where to compute.
+        devices
+            Processes that share the cells of a corpus on disk, as in `embed`.
 
         Returns
         -------
@@ -164,6 +189,12 @@ class CellModel:
         if corpus.panel != self.panel:
             message = f"the corpus is on {corpus.panel!r}, the model on {self.panel!r}; build it with --genes MODEL_DIR"
             raise SettingsError(message)
+        if devices != 1:
+            if corpus.path is None:
+                message = f"devices={devices} is for corpora on disk, which each process can read"
+                raise SettingsError(message)
+            asked = {"corpus": str(corpus.path), "split": split, "batch_size": batch_size}
+            return embed_in_processes(self, asked, n_cells=corpus.n_cells(split), device=device, devices=devices)
         loader = corpus.loader(split=split, batch_size=batch_size, shuffle=False)
         return self._encode(loader, n_cells=corpus.n_cells(split), device=device)
 

@@ -22,6 +22,7 @@ def embed(
     batch_size: Whole = 4096,
     seed: Whole = 0,  # noqa: ARG001 (every command takes one)
     device: Device = "auto",
+    devices: Whole = 1,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     common: Common | None = None,  # noqa: ARG001
 ) -> Outcome:
@@ -45,6 +46,8 @@ def embed(
         Taken by every command; nothing here is drawn at random.
     device
         Where to compute.
+    devices
+        CUDA devices of this machine to use, with one process each; with --device cpu, processes.
     overwrite
         Replace OUT.
     """
@@ -60,7 +63,7 @@ def embed(
         n_cells, n_features = source.n_cells, source.n_features
     logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", estimate(file, n_cells=n_cells, n_features=n_features))
     cell_model = load(model)
-    embedding = cell_model.embed(file, layer=layer, batch_size=batch_size, device=device)
+    embedding = cell_model.embed(file, layer=layer, batch_size=batch_size, device=device, devices=devices)
     key = key_added or keys.EMBEDDING
     settings = {"model": str(model), "layer": layer or "X", "key": key, "versions": versions()}
     write_results(file, out, Results(task="embed", settings=settings, obsm={key: embedding}))

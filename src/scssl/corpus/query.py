@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import scipy.sparse as sp
     from anndata import AnnData
 
+    from scssl.corpus.sources.source import CellSource
     from scssl.genes import GenePanel
 
 
@@ -29,6 +31,7 @@ def query_batches(
     gene_share: np.ndarray,
     layer: str | None = None,
     batch_size: int = 4096,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[CellBatch]:
     """Yield cells over a panel, in order, in bounded memory.
 
@@ -44,6 +47,8 @@ def query_batches(
         Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
     batch_size
         Cells per batch.
+    part
+        Which part of the cells, from 0, and of how many parts, each of whole batches.
 
     Yields
     ------
@@ -64,7 +69,7 @@ def query_batches(
         genes = harmonise(source.var, panel, file=source.file)
         share = float(gene_share[genes.measured].sum()) or 1.0
         empty = 0
-        for rows, chunk in source.chunks(batch_size):
+        for rows, chunk in _chunks(source, batch_size, part=part):
             check_counts(chunk, file=source.file, layer=layer, first_row=rows.start)
             genes.check_counts_share(chunk)
             counts = genes.apply(chunk)
@@ -79,3 +84,35 @@ def query_batches(
             logger.warning(
                 "%s: %d cells have no counts on the model's genes; their embeddings mean nothing", source.file, empty
             )
+
+
+def share_of_part(n_cells: int, batch_size: int, *, part: tuple[int, int]) -> range:
+    """Return the cells of one of several parts of about the same size, each of whole batches.
+
+    Parameters
+    ----------
+    n_cells
+        Cells in all.
+    batch_size
+        Cells in a batch.
+    part
+        Which part, from 0, and of how many.
+    """
+    number, n_parts = part
+    n_batches = -(-n_cells // batch_size)
+    first, last = number * n_batches // n_parts, (number + 1) * n_batches // n_parts
+    return range(min(first * batch_size, n_cells), min(last * batch_size, n_cells))
+
+
+def _chunks(source: CellSource, size: int, *, part: tuple[int, int]) -> Iterator[tuple[slice, sp.csr_matrix]]:
+    if part == (0, 1):
+        yield from source.chunks(size)
+        return
+    wanted = share_of_part(source.n_cells, size, part=part)
+    if source.by_column:
+        # Single rows cannot be read, so each part reads all.
+        yield from ((rows, chunk) for rows, chunk in source.chunks(size) if rows.start in wanted)
+        return
+    for start in range(wanted.start, wanted.stop, size):
+        stop = min(start + size, wanted.stop)
+        yield slice(start, stop), source.rows(start, stop)

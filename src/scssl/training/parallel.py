@@ -81,7 +81,11 @@ def trainer_options(ranks: Ranks, device: torch.device) -> dict[str, Any]:
         return options
     if ranks.slurm:
         # Signals are answered in one way everywhere.
-        options["plugins"] = [SLURMEnvironment(auto_requeue=False)]
+        try:
+            options["plugins"] = [SLURMEnvironment(auto_requeue=False)]
+        except RuntimeError as error:
+            message = f"SLURM was asked for processes in a way that cannot be used: {error}"
+            raise SettingsError(message) from error
     elif TorchElasticEnvironment.detect():
         options["plugins"] = [TorchElasticEnvironment()]
     options["strategy"] = DDPStrategy(

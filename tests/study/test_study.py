@@ -1,0 +1,254 @@
+"""A whole study: same splits for all, resumable, the same for any number of jobs, true where the truth is known."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scssl
+from scssl.errors import DataError, FormatError, SettingsError
+from scssl.study import fitting, get_plan, list_baselines
+from scssl.study.baselines import Baseline, get_baseline
+from scssl.study.comparing import BEST_BASELINE, BEST_PRETRAINED
+from scssl.study.methods import list_jobs, list_methods
+from scssl.study.splits import make_splits
+
+FILES = {"verdict.json", "scores.csv", "differences.csv", "results.csv", "per_type.csv", "settings.json"}
+
+
+def study(two_studies, corpus, plan, out, **options):
+    given = {"target": two_studies[1], "labels": "cell_type", "donor": "donor"} | options
+    return scssl.study.run(corpus, out=out, plan=plan, device="cpu", **given)
+
+
+@pytest.fixture(scope="module")
+def done(two_studies, tiny_corpus, tiny_plan, tmp_path_factory):
+    return study(two_studies, tiny_corpus, tiny_plan, tmp_path_factory.mktemp("study") / "out")
+
+
+def test_tables_hold_every_method_on_the_same_cells(done, two_studies):
+    assert {path.name for path in done.folder.iterdir() if path.is_file()} == FILES
+    methods = {
+        "masked:zero_shot", "masked:probe", "masked:finetune", "scratch", "none:zero_shot", "none:probe",
+        "pca_knn", "pca_logistic", "pca_target", "logistic",
+    }  # fmt: skip
+    assert set(done.scores["method"]) == methods
+    assert len(done.results) == len(methods) * 2
+    for _, fold in done.results.groupby("split"):
+        assert fold["n_train"].nunique() == fold["n_test"].nunique() == 1
+    assert done.results.drop_duplicates("split")["n_test"].sum() == two_studies[1].n_obs
+    assert done.scores["macro_f1"].between(done.scores["low"] - 1e-9, done.scores["high"] + 1e-9).all()
+    assert set(done.scores["unit"]) == {"donor"}
+    assert set(done.per_type["type"]) == set(two_studies[1].obs["cell_type"].astype(str))
+    assert (done.per_type["few_cells"] == (done.per_type["test_cells"] < 20)).all()
+
+
+def test_scores_are_those_of_the_predictions_pooled_over_folds(done, two_studies):
+    from sklearn.metrics import f1_score
+
+    from scssl.study.store import unpack
+
+    truth = two_studies[1].obs["cell_type"].astype(str)
+    classes, codes = np.unique(truth, return_inverse=True)
+    donors = two_studies[1].obs["donor"].astype(str)
+    settings = json.loads((done.folder / "settings.json").read_text())
+    true, called = [], []
+    for number, split in enumerate(settings["splits"]):
+        rows = np.flatnonzero(donors.isin(split["test_donors"]))
+        file = done.folder / "results" / f"pca_knn_excluded_seed0_split{number}_labels-all_cells-1.json"
+        true.append(codes[rows])
+        called.append(unpack(json.loads(file.read_text())["predicted"]))
+    expected = f1_score(np.concatenate(true), np.concatenate(called), average="macro")
+    row = done.scores.set_index("method").loc["pca_knn"]
+    assert row["macro_f1"] == pytest.approx(expected)
+    recall = done.per_type[done.per_type["method"] == "pca_knn"]["recall"]
+    assert row["balanced_accuracy"] == pytest.approx(recall.mean())
+    assert list(done.per_type["type"].unique()) == list(classes)
+
+
+def test_the_verdict_is_that_of_its_numbers(done):
+    verdict = json.loads((done.folder / "verdict.json").read_text())
+    rows = done.differences.set_index(["method", "against"])
+    for other, name in (("scratch", "against_scratch"), (BEST_BASELINE, "against_baseline")):
+        row = rows.loc[(BEST_PRETRAINED, other)]
+        assert [verdict[name][key] for key in ("estimate", "low", "high")] == pytest.approx(
+            [row["difference"], row["low"], row["high"]]
+        )
+    assert verdict["verdict"] == done.verdict.word
+    json.dumps(done.to_dict(), allow_nan=False)
+
+
+def test_a_second_run_fits_nothing_and_says_the_same(done, two_studies, tiny_corpus, tiny_plan, monkeypatch):
+    for name in ("_predict", "_pretrained"):
+        monkeypatch.setattr(fitting, name, lambda *_: pytest.fail("fitted again"))
+    before = (done.folder / "verdict.json").read_text()
+    again = study(two_studies, tiny_corpus, tiny_plan, done.folder)
+    assert (done.folder / "verdict.json").read_text() == before
+    pd.testing.assert_frame_equal(again.scores, done.scores)
+
+
+def test_an_interrupted_study_goes_on(done, two_studies, tiny_corpus, tiny_plan, tmp_path, monkeypatch):
+    real, calls = fitting._predict, []
+
+    def stops(work, method, fit, network):
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        calls.append(method.name)
+        return real(work, method, fit, network)
+
+    monkeypatch.setattr(fitting, "_predict", stops)
+    with pytest.raises(KeyboardInterrupt):
+        study(two_studies, tiny_corpus, tiny_plan, tmp_path / "out")
+    kept = sorted((tmp_path / "out" / "results").iterdir())
+    assert len(kept) == 7
+    kept[0].write_text(kept[0].read_text()[:100])
+    monkeypatch.setattr(fitting, "_predict", lambda *given: calls.append("again") or real(*given))
+    result = study(two_studies, tiny_corpus, tiny_plan, tmp_path / "out")
+    assert calls.count("again") == len(done.results) - 6
+    pd.testing.assert_frame_equal(result.scores, done.scores)
+
+
+def test_results_do_not_depend_on_the_number_of_jobs(done, two_studies, tiny_corpus, tiny_plan, tmp_path):
+    with warnings.catch_warnings():
+        # Of joblib's processes, when one is slow to end.
+        warnings.simplefilter("ignore")
+        result = study(two_studies, tiny_corpus, tiny_plan, tmp_path / "out", jobs=2)
+    pd.testing.assert_frame_equal(result.scores, done.scores)
+    pd.testing.assert_frame_equal(result.differences, done.differences)
+
+
+def test_another_study_is_not_mixed_in(done, two_studies, tiny_corpus, tiny_plan, tmp_path):
+    with pytest.raises(SettingsError, match=r"folds \(was 2, is 3\).*--overwrite"):
+        study(two_studies, tiny_corpus, get_plan(tiny_plan, folds=3), done.folder)
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(SettingsError, match="not the folder of a study"):
+        study(two_studies, tiny_corpus, tiny_plan, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "x"
+
+
+def test_the_same_method_twice_differs_by_exactly_nothing(two_studies, tiny_corpus, tiny_plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "_predict", lambda work, method, fit, network: fit.target.codes[fit.test] * 0)
+    result = study(two_studies, tiny_corpus, tiny_plan, tmp_path / "out")
+    assert (result.differences[["difference", "low", "high"]] == 0).all().all()
+    assert (result.verdict.word, result.verdict.conclusive) == ("made no difference", True)
+
+
+def test_random_labels_make_no_difference(two_studies, tiny_corpus, tiny_plan, tmp_path):
+    target = two_studies[1].copy()
+    rng = np.random.default_rng(0)
+    target.obs["cell_type"] = pd.Categorical(rng.permutation(target.obs["cell_type"].astype(str)))
+    result = study((two_studies[0], target), tiny_corpus, tiny_plan, tmp_path / "out")
+    assert result.verdict.word == "made no difference"
+    scratch = result.verdict.scratch.interval
+    assert scratch.low <= 0 <= scratch.high
+
+
+def test_the_best_of_a_kind_is_chosen_on_other_folds(done):
+    chosen = done.settings["chosen"]
+    assert len(chosen) == 2
+    for key, names in chosen.items():
+        assert len(names) == 2
+        rows = done.results[done.results["method"].isin(done.scores["method"])]
+        kind = "masked:" if BEST_PRETRAINED in key else ("pca", "logistic", "none:")
+        scores = rows[rows["method"].str.startswith(kind)].pivot_table(
+            index="method", columns="split", values="macro_f1"
+        )
+        # With two folds, the other fold's best method.
+        for name, other in zip(names, list(scores.columns)[::-1], strict=True):
+            assert scores.loc[name, other] == pytest.approx(scores[other].max(), abs=1e-5)
+
+
+def test_both_arms_and_the_target_inside_the_corpus(two_studies, tiny_plan, tmp_path):
+    import anndata as ad
+
+    corpus = scssl.Corpus.from_anndata(
+        ad.concat(two_studies, merge="same"), genes="union", obs=["cell_type"], source="study", split_by="donor"
+    )
+    plan = get_plan(tiny_plan, arms=("excluded", "included"), modes=("zero_shot", "scratch"))
+    result = study(two_studies, corpus, plan, tmp_path / "out")
+    assert result.settings["audit"]["n_shared"] == two_studies[1].n_obs
+    used = result.settings["corpus"]["used"]
+    assert used["excluded, 100%"] < used["included, 100%"] <= corpus.n_cells()
+    assert f"{two_studies[1].n_obs} of {corpus.n_cells()} cells of the corpus were left out" in " ".join(
+        result.settings["notes"]
+    )
+    assert set(result.scores["arm"]) == {"excluded", "included"}
+    assert "masked:zero_shot (excluded)" in set(result.differences["against"])
+    with pytest.raises(DataError, match="--arm included"):
+        study(two_studies, two_studies[1], tiny_plan, tmp_path / "same", genes="union")
+
+
+def test_one_donor_and_a_rare_type(two_studies, tiny_corpus, tiny_plan, tmp_path):
+    target = two_studies[1].copy()
+    target.obs["donor"] = "me"
+    target.obs["cell_type"] = target.obs["cell_type"].astype(str)
+    target.obs.iloc[0, target.obs.columns.get_loc("cell_type")] = "seen once"
+    plan = get_plan(tiny_plan, modes=("probe", "scratch"))
+    result = study((None, target), tiny_corpus, plan, tmp_path / "out")
+    assert set(result.scores["unit"]) == {"cell"}
+    assert "one donor" in result.verdict.sentences[-1]
+    assert any("seen once" in note for note in result.settings["notes"])
+
+
+def test_curves_data_sets_and_controls(two_studies, tiny_corpus, tiny_plan, tmp_path):
+    target = two_studies[1].copy()
+    target.obs["site"] = np.where(
+        target.obs["donor"].astype(str) < sorted(set(target.obs["donor"].astype(str)))[3], "a", "b"
+    )
+    plan = get_plan(
+        tiny_plan, labels=(1, None), fractions=(0.5, 1.0), modes=("probe", "scratch"), controls=("none", "autoencoder"),
+    )  # fmt: skip
+    result = study((None, target), tiny_corpus, plan, tmp_path / "out", source="site")
+    scores = result.scores
+    assert set(scores["labels_per_type"].astype(str)) == {"1", "all"}
+    assert set(scores["scheme"]) == {"donor", "data set"}
+    shares = scores[scores["corpus_share"] == 0.5]
+    assert list(shares["method"]) == ["masked:probe"]
+    few = scores[scores["labels_per_type"].astype(str) == "1"].set_index("method")["macro_f1"]
+    many = scores[(scores["labels_per_type"].astype(str) == "all") & (scores["scheme"] == "donor")]
+    assert many.drop_duplicates("method").set_index("method").loc["logistic", "macro_f1"] > few["logistic"]
+    # Controls that are pre-training of another kind are compared, and are no simple baselines.
+    assert ("masked:probe", "autoencoder:probe") in set(
+        zip(result.differences["method"], result.differences["against"], strict=True)
+    )
+    assert not any("autoencoder" in name for names in result.settings["chosen"].values() for name in names)
+
+
+def test_every_job_of_the_full_plan_has_its_own_file():
+    plan = get_plan("full")
+    splits = make_splits(np.tile([0, 1], 50), np.repeat(np.arange(10), 10), folds=plan.folds)
+    jobs = list_jobs(plan, list_methods(plan), splits)
+    assert len({job.key for job in jobs}) == len(jobs)
+    assert {job.labels for job in jobs} == {1, 10, 100, 0}
+
+
+@pytest.mark.parametrize("record", list_baselines(), ids=lambda record: record.name)
+def test_baselines_say_what_they_are(record):
+    assert isinstance(record, Baseline)
+    assert record.summary.endswith(".")
+    assert get_baseline(record.name) is record
+    assert record.package == "" or "pip install" in record.fix
+
+
+def test_mistakes_in_plans(two_studies, tiny_corpus, tmp_path):
+    with pytest.raises(SettingsError, match="plan 'big' is not known"):
+        study(two_studies, tiny_corpus, "big", tmp_path / "out")
+    with pytest.raises(SettingsError, match="did you mean 'seeds'"):
+        study(two_studies, tiny_corpus, "quick", tmp_path / "out", seed=(1,))
+    with pytest.raises(SettingsError, match="needs scratch"):
+        get_plan("quick", modes=("probe",))
+    with pytest.raises(SettingsError, match="baseline 'pca2'"):
+        list_methods(get_plan("quick", baselines=("pca2",)))
+    with pytest.raises(SettingsError, match="jobs is 0"):
+        study(two_studies, tiny_corpus, "quick", tmp_path / "out", jobs=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_settings_are_named(tmp_path, two_studies, tiny_corpus, tiny_plan):
+    (tmp_path / "settings.json").write_text("{}")
+    with pytest.raises(FormatError, match="not the settings of a study"):
+        study(two_studies, tiny_corpus, tiny_plan, tmp_path)

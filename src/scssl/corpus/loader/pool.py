@@ -154,12 +154,12 @@ class PoolReader:
         for vector, part in zip(vectors, parts, strict=True):
             scatter(vector, part.starts, part.stops, first[part.place], places)
         copies = np.flatnonzero(first[which] != np.arange(which.size))
-        for row, original in zip(copies.tolist(), first[which[copies]].tolist(), strict=True):
-            places[row][:] = places[original]
+        for copy, original in zip(places.each(copies), places.each(first[which[copies]]), strict=True):
+            copy[:] = original
         limit = self._n_genes if name == "indices" else np.iinfo(WIDE).max + 1
         if limit <= np.iinfo(f"u{dtype.itemsize}").max and any(_largest(array) >= limit for array in filled):
             for part in parts:
-                if any(_largest(places[row]) >= limit for row in first[part.place].tolist()):
+                if any(_largest(row) >= limit for row in places.each(first[part.place])):
                     key = "X/indices" if name == "indices" else "X/data"
                     raise part.shard._altered(key)
         return filled

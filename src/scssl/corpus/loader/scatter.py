@@ -18,7 +18,7 @@ from scssl.corpus.format.shard import FileVector
 from scssl.corpus.loader.ranges import GAP_BYTES, gap_of, reading, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -63,18 +63,30 @@ class Places:
 
     def __init__(self, arrays: list[NDArray[Any]], indptrs: list[NDArray[np.int64]]) -> None:
         self.dtype = arrays[0].dtype
-        self._arrays, self._indptrs = arrays, indptrs
-        self._first = np.cumsum([0, *(indptr.size - 1 for indptr in indptrs)])
-        item = self.dtype.itemsize
-        parts = [array.ctypes.data + indptr[:-1] * item for array, indptr in zip(arrays, indptrs, strict=True)]
-        self.addresses: NDArray[np.int64] = np.concatenate(parts)
+        self._arrays = arrays
+        empty = np.empty(0, dtype=np.int64)
+        self._batches = np.repeat(np.arange(len(indptrs)), [indptr.size - 1 for indptr in indptrs])
+        self._starts = np.concatenate([empty, *(indptr[:-1] for indptr in indptrs)])
+        self._stops = np.concatenate([empty, *(indptr[1:] for indptr in indptrs)])
+        bases = np.array([array.ctypes.data for array in arrays])
+        self.addresses: NDArray[np.int64] = bases[self._batches] + self._starts * self.dtype.itemsize
         """(n_rows,) of the first element of each row."""
 
     def __getitem__(self, row: int) -> NDArray[Any]:
         """Return the place of a row."""
-        batch = int(np.searchsorted(self._first, row, side="right")) - 1
-        indptr, row = self._indptrs[batch], row - int(self._first[batch])
-        return self._arrays[batch][indptr[row] : indptr[row + 1]]
+        return next(self.each(np.array([row])))
+
+    def each(self, rows: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
+        """Give the places of some rows.
+
+        Parameters
+        ----------
+        rows
+            Which.
+        """
+        columns = (self._batches[rows].tolist(), self._starts[rows].tolist(), self._stops[rows].tolist())
+        for batch, start, stop in zip(*columns, strict=True):
+            yield self._arrays[batch][start:stop]
 
 
 def scatter(
@@ -174,8 +186,11 @@ def _scatter_by_hand(
             for begin, end in pairwise([start, *range((start // PIECE + 1) * PIECE, stop, PIECE), stop]):
                 piece = reader.read(begin, end)
                 low, high = np.searchsorted(stops, begin, side="right"), np.searchsorted(starts, end)
-                for number in range(int(low), int(high)):
-                    a, b = int(starts[number]), int(stops[number])
-                    inside = slice(max(a, begin), min(b, end))
-                    place = places[int(rows[number])]
-                    place[inside.start - a : inside.stop - a] = piece[inside.start - begin : inside.stop - begin]
+                inside = slice(int(low), int(high))
+                ranges = zip(starts[inside].tolist(), stops[inside].tolist(), strict=True)
+                for (a, b), place in zip(ranges, places.each(rows[inside]), strict=True):
+                    if begin <= a and b <= end:
+                        place[:] = piece[a - begin : b - begin]
+                    else:
+                        cut, until = max(a, begin), min(b, end)
+                        place[cut - a : until - a] = piece[cut - begin : until - begin]

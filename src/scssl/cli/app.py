@@ -26,6 +26,7 @@ COMMANDS = {
     "embed": "Give each cell of a file its coordinates in a model's space.",
     "annotate": "Label the cells of a file after a labelled reference.",
     "study": "Say whether pre-training helps on your own labelled cells, against honest baselines.",
+    "labels": "Say which Cell Ontology term each label of a file means, and map labels between naming schemes.",
     "report": "Write one HTML page of what happened in a run.",
     "demo": "See it all at work in a few minutes, on simulated and real cells.",
     "programmes": "Show gene programmes of a file, a collection or a corpus: sizes, coverage, transcription factors.",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scssl.genes import GenePanel
     from scssl.nn import Encoder
     from scssl.pretext import PretextTask
-    from scssl.training.trainer import Device
+    from scssl.training.devices import Device
 
 
 @dataclass(kw_only=True, repr=False)

@@ -16,7 +16,7 @@ from scssl.launch import launch
 
 if TYPE_CHECKING:
     from scssl.model import CellModel
-    from scssl.training.trainer import Device
+    from scssl.training.devices import Device
 
 
 def embed_in_processes(

@@ -19,7 +19,7 @@ from scssl.launch import launch
 from scssl.model import CellModel
 from scssl.model_files import RunFolder
 from scssl.ranks import Ranks, check_devices
-from scssl.training import Config, build_task, choose_config, find_programmes, fit, from_dict, gene_moments
+from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from scssl.corpus import Corpus
     from scssl.genes import GenePanel
+    from scssl.training.devices import Device
     from scssl.training.loggers import LoggerName
-    from scssl.training.trainer import Device
 
 
 def pretrain(
@@ -174,6 +174,9 @@ def _train(
     files: dict[str, Any],
 ) -> CellModel:
     """Train in this process, be it one of several."""
+    # Here, because Lightning takes seconds to import, which those who only start other processes need not wait for.
+    from scssl.training import fit
+
     corpus = gather(data, **files, seed=settings.training.seed)
     out = run.path
     if out and corpus.path is not None and out.resolve().is_relative_to(corpus.path.resolve()):

@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from scssl.training.config import Config, Optimiser, Training, from_dict, merge, override
+from scssl.training.devices import resolve_device
 from scssl.training.presets import Preset, get_preset, list_presets
 from scssl.training.setup import build_task, choose_config, find_programmes
 from scssl.training.statistics import gene_moments
 
 if TYPE_CHECKING:
-    from scssl.training.trainer import FitResult, fit, resolve_device
+    from scssl.training.trainer import FitResult, fit
 
 __all__ = [
     "Config",
@@ -32,7 +33,7 @@ __all__ = [
     "resolve_device",
 ]
 
-_HEAVY = {"FitResult", "fit", "resolve_device"}
+_HEAVY = {"FitResult", "fit"}
 
 
 def __getattr__(name: str) -> Any:

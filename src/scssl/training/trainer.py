@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,7 @@ from scssl.log import logger
 from scssl.ranks import Ranks
 from scssl.training.callbacks import Autosave, History, Progress, Stopped, duration
 from scssl.training.checkpoints import Checkpoints
+from scssl.training.devices import Device, resolve_device, resolve_precision
 from scssl.training.estimate import estimate
 from scssl.training.loggers import LoggerName, make_loggers
 from scssl.training.module import PretrainModule
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from scssl.pretext import PretextTask
     from scssl.training.config import Config
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
+__all__ = ["Device", "FitResult", "fit", "resolve_device", "resolve_precision", "steps_batch_size"]
+
 SMALLEST_BATCH = 64
 EXPECTED_WARNINGS = (
     # A function that torch is about to rename.
@@ -62,37 +64,6 @@ class FitResult:
     """Cells per step that were used, in all processes together."""
     precision: str
     """``"fp32"`` or ``"bf16"``."""
-
-
-def resolve_device(device: Device) -> torch.device:
-    """Return the torch device for a name; `auto` takes CUDA, then Apple's mps, then the CPU.
-
-    Raises
-    ------
-    SettingsError
-        If the device is not on this machine.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
-    if not available.get(device, False):
-        there = ", ".join(name for name, ok in available.items() if ok)
-        message = f"device {device!r} is not available here; this machine has: {there}"
-        raise SettingsError(message)
-    return torch.device(device)
-
-
-def resolve_precision(precision: str, device: torch.device) -> Literal["fp32", "bf16"]:
-    """Return the arithmetic to use: bf16 where the hardware has fast matrix products for it."""
-    if precision != "auto":
-        return "bf16" if precision == "bf16" else "fp32"
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if device.type != "cpu":
-        return "fp32"
-    # Both instruction sets multiply bf16 faster than fp32; without them bf16 is emulated, and slower.
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return "bf16" if any(check is not None and check() for check in checks) else "fp32"
 
 
 def steps_batch_size(n_cells: int, config: Config) -> int:

@@ -6,6 +6,7 @@ import json
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -195,3 +196,14 @@ def test_a_plain_model_needs_a_reference(folder, tmp_path, capsys):
     said = capsys.readouterr().err.replace("\n", " ")
     assert "is not a saved annotator" in said
     assert "--reference and --labels" in said
+
+
+def test_explained_labels(folder, tmp_path, capsys):
+    words = command(folder, tmp_path / "o.h5ad", "--mode", "probe", "--explain", str(tmp_path / "why"), "--json")
+    assert main(words) == 0
+    genes = json.loads(capsys.readouterr().out)["genes"]
+    table = pd.read_csv(tmp_path / "why" / "genes_per_label.csv")
+    assert set(table["label"]) == set(genes["labels"])
+    assert {"cell", "label", "gene", "score"} <= set(pd.read_csv(tmp_path / "why" / "genes_per_cell.csv").columns)
+    assert main([*words, "--overwrite"]) == 2
+    assert "choose another folder for --explain" in capsys.readouterr().err.replace("\n", " ")

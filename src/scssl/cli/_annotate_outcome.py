@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scssl.tasks import Annotation
+    from scssl.tasks.annotate.explanation import Explanation
     from scssl.tasks.annotate.scores import AnnotationScores
 
 SHOWN = 30
 """Labels shown in the table for people; all of them are in the JSON."""
 SETS_SHOWN = 8
+GENES_SHOWN = 8
 
 
 def outcome(
@@ -25,8 +27,10 @@ def outcome(
     keys: list[str],
     truth: str | None,
     save: Path | None,
+    explanation: Explanation | None = None,
+    explained: Path | None = None,
 ) -> Outcome:
-    """Return labels, sets, rejections and scores as plain values, and as text."""
+    """Return labels, sets, rejections, scores and genes as plain values, and as text."""
     import numpy as np
     from rich.markup import escape
 
@@ -60,6 +64,8 @@ def outcome(
     if scores is not None:
         result["scores"] = scores.summary()
         lines += ["", *_scores(scores, truth=str(truth))]
+    if explanation is not None:
+        lines += _genes(explanation, result, folder=str(explained))
     lines.append(f"\nWritten: {escape(str(out))} ({', '.join(keys)})")
     if save is not None:
         result["annotator"] = str(save)
@@ -67,6 +73,19 @@ def outcome(
             f"Annotator kept: {escape(str(save))}. Next: scssl annotate OTHER --model {escape(str(save))} --out O"
         )
     return Outcome(result=result, text="\n".join(lines))
+
+
+def _genes(explanation: Explanation, result: dict[str, Any], *, folder: str) -> list[str]:
+    from rich.markup import escape
+
+    lines, labels = ["", f"genes that speak most for a label ({folder}):"], {}
+    for label, table in explanation.per_type.groupby("label", sort=False, observed=True):
+        shown = table.head(GENES_SHOWN)
+        names = [str(symbol or gene) for symbol, gene in zip(shown["symbol"], shown["gene"], strict=True)]
+        labels[str(label)] = names
+        lines.append(f"  {label}: {', '.join(names)}")
+    result["genes"] = {"folder": folder, "labels": labels, "settings": explanation.settings}
+    return [escape(line) for line in lines]
 
 
 def _sets(annotation: Annotation, result: dict[str, Any]) -> list[str]:

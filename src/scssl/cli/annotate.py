@@ -31,6 +31,7 @@ def annotate(
     error_rate: float | None = None,
     error_budget: float | None = None,
     ontology: str | None = None,
+    explain: Path | None = None,
     save: Path | None = None,
     label_map: Path | None = None,
     truth: str | None = None,
@@ -77,6 +78,8 @@ def annotate(
     ontology
         Cell Ontology (.obo file), or "bundled" for that of the extra `ontology`. Wide label sets become what their
         labels have in common, and with --truth a kind of the true type also counts as right.
+    explain
+        Folder to make, for tables of the genes that drove the labels: per label and per cell.
     save
         Folder to keep the annotator in, for --model of later runs.
     label_map
@@ -104,6 +107,9 @@ def annotate(
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added, also=also)
     if label_map is not None and truth is None:
         message = "--label-map renames true labels, so it needs --truth COLUMN"
+        raise SettingsError(message)
+    if explain is not None and explain.exists():
+        message = f"{explain} exists already; choose another folder for --explain"
         raise SettingsError(message)
     names = read_label_map(label_map) if label_map is not None else None
     given: dict[str, Any] = {
@@ -134,11 +140,19 @@ def annotate(
         )
     annotation = annotator.annotate(file, layer=layer, device=device)
     scores = annotation.score(truth, label_map=names) if truth is not None else None
+    explanation = annotator.explain(file, layer=layer, device=device) if explain is not None else None
     results = annotation.results(key_added=key_added)
     write_results(file, out, results)
+    if explain is not None and explanation is not None:
+        explain.mkdir(parents=True)
+        explanation.per_type.to_csv(explain / "genes_per_label.csv", index=False)
+        explanation.per_cell.to_csv(explain / "genes_per_cell.csv", index=False)
     if save is not None:
         annotator.save(save, overwrite=overwrite)
-    return outcome(annotation, scores, out=out, keys=[*results.obs, *results.obsm], truth=truth, save=save)
+    return outcome(
+        annotation, scores, out=out, keys=[*results.obs, *results.obsm], truth=truth, save=save,
+        explanation=explanation, explained=explain,
+    )  # fmt: skip
 
 
 def _check_saved(model: Path, given: dict[str, Any]) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from scssl.tasks.annotate import Annotation, Annotator, read_label_map
+from scssl.tasks.annotate import Annotation, AnnotationScores, Annotator, FineTuning, read_label_map
 
-__all__ = ["Annotation", "Annotator", "read_label_map"]
+__all__ = ["Annotation", "AnnotationScores", "Annotator", "FineTuning", "read_label_map"]

@@ -250,6 +250,8 @@ def pca_knn(
         raise DataError(message)
     encoder = PCAEncoder(genes, n_components=n_components, n_top_genes=n_top_genes, genes=shared, seed=seed)
     encoder.fit(reference if fit_on is None else fit_on, layer=reference_layer if fit_on is None else None)
-    annotator = Annotator(encoder, k=k).fit(reference, labels=labels, layer=reference_layer, unlabelled=unlabelled)
+    # Scored by its best guesses alone: what else an annotator says of them is not asked for.
+    annotator = Annotator(encoder, k=k, calibrate="never")
+    annotator.fit(reference, labels=labels, layer=reference_layer, unlabelled=unlabelled)
     annotator.model_name = "PCA"
     return annotator.annotate(query, layer=layer)

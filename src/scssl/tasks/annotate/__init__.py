@@ -5,5 +5,7 @@ from __future__ import annotations
 from scssl.tasks.annotate.annotation import Annotation
 from scssl.tasks.annotate.annotator import Annotator
 from scssl.tasks.annotate.labels import read_label_map
+from scssl.tasks.annotate.scores import AnnotationScores
+from scssl.training.finetuning import FineTuning
 
-__all__ = ["Annotation", "Annotator", "read_label_map"]
+__all__ = ["Annotation", "AnnotationScores", "Annotator", "FineTuning", "read_label_map"]

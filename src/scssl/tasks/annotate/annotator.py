@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scssl.ontology import LabelTree
     from scssl.tasks.annotate.annotation import Annotation
     from scssl.tasks.annotate.classifier import Scores
+    from scssl.tasks.annotate.explanation import Explanation
     from scssl.tasks.annotate.fitted import Fitted, Reference
     from scssl.tasks.annotate.scores import AnnotationScores
 
@@ -299,6 +300,26 @@ class Annotator:
         names = read_label_map(label_map) if isinstance(label_map, str | Path) else label_map
         annotation = self.annotate(query, layer=layer, device=device)
         return annotation.score(truth, label_map=names, unlabelled=unlabelled, donor=donor)
+
+    def explain(
+        self, query: AnnData | Path | str, *, n_top: int = 20, layer: str | None = None, device: Device = "auto"
+    ) -> Explanation:
+        """Find the genes that drove the labels of cells; `scssl.tasks.annotate.explain.explain` has more options.
+
+        Parameters
+        ----------
+        query
+            AnnData or file with raw counts.
+        n_top
+            Genes to return per cell and per label.
+        layer
+            Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
+        device
+            Where to compute.
+        """
+        from scssl.tasks.annotate.explain import explain
+
+        return explain(self, query, n_top=n_top, layer=layer, device=device)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the annotator, its model included, to a folder that works alone.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import lzma
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
@@ -16,7 +18,7 @@ import numpy as np
 from scssl.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 Species = Literal["human", "mouse"]
 SPECIES: Final[tuple[Species, ...]] = get_args(Species)
@@ -140,19 +142,32 @@ def gene_table(species: Species) -> GeneTable:
         message = f"scssl has no gene table of {species!r}; there are: {', '.join(SPECIES)}"
         raise SettingsError(message)
     packed = (files("scssl.genes") / "data" / f"{species}.tsv.xz").read_bytes()
-    header, *rows = csv.reader(io.StringIO(lzma.decompress(packed).decode()), delimiter="\t")
-    column = dict(zip(header, zip(*rows, strict=True), strict=True))
-    aliases = [text.split("|") if text else [] for text in column["aliases"]]
-    if species == "mouse":
-        _add_human_history(aliases, column)
-    return GeneTable(
-        species=species,
-        ids=np.array(column["id"], dtype=object),
-        symbols=np.array(column["symbol"], dtype=object),
-        biotypes=np.array(column["biotype"], dtype=object),
-        aliases=tuple(map(tuple, aliases)),
-        human=np.array(column["human"], dtype=object) if "human" in column else None,
-    )
+    with _uncollected():
+        header, *rows = csv.reader(io.StringIO(lzma.decompress(packed).decode()), delimiter="\t")
+        column = dict(zip(header, zip(*rows, strict=True), strict=True))
+        aliases = [text.split("|") if text else [] for text in column["aliases"]]
+        if species == "mouse":
+            _add_human_history(aliases, column)
+        return GeneTable(
+            species=species,
+            ids=np.array(column["id"], dtype=object),
+            symbols=np.array(column["symbol"], dtype=object),
+            biotypes=np.array(column["biotype"], dtype=object),
+            aliases=tuple(map(tuple, aliases)),
+            human=np.array(column["human"], dtype=object) if "human" in column else None,
+        )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the collector of garbage wait: it would look through hundred thousands of new texts again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _add_human_history(aliases: list[list[str]], column: Mapping[str, Sequence[str]]) -> None:

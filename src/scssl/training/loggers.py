@@ -75,5 +75,10 @@ def _mlflow(directory: Path) -> Any:
     from lightning.pytorch.loggers import MLFlowLogger
 
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"file:{directory.resolve() / 'logs' / 'mlruns'}"
-    return MLFlowLogger(experiment_name=experiment, run_name=directory.resolve().name, tracking_uri=uri)
+    logs = directory.resolve() / "logs"
+    options: dict[str, Any] = {"tracking_uri": os.environ.get("MLFLOW_TRACKING_URI")}
+    if options["tracking_uri"] is None:
+        logs.mkdir(parents=True, exist_ok=True)
+        # A database in one file: MLflow has given up its folders of files.
+        options = {"tracking_uri": f"sqlite:///{logs / 'mlflow.db'}", "artifact_location": str(logs / "mlartifacts")}
+    return MLFlowLogger(experiment_name=experiment, run_name=directory.resolve().name, **options)

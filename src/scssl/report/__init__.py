@@ -5,6 +5,7 @@ from __future__ import annotations
 from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding, umap
+from scssl.report.explain import explanation
 from scssl.report.page import render, write_page
 from scssl.report.reliability import reliability
 from scssl.report.run import Run, Section
@@ -18,6 +19,7 @@ __all__ = [
     "confusion_matrix",
     "differences",
     "embedding",
+    "explanation",
     "learning_curves",
     "loss_curve",
     "method_scores",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PIECE: Final = 1 << 18
 """Elements that go through memory at a time: few enough to stay in the processor's cache. Compressed vectors are packed
 in pieces of which this is a multiple, so none is unpacked twice."""
-SKIP_BYTES: Final = 8 << 10
+SKIP_BYTES: Final = 32 << 10
 """Between rows, what is read and thrown away rather than starting another read; the disk has brought it anyway."""
 MOST_PLACES: Final = 1024
 """Places that one scattered read may write to; no system allows fewer."""
@@ -149,17 +149,19 @@ def _scatter_by_system(
     # As the system wants them: pairs of an address and a number of bytes.
     vectors = np.empty((at.size, 2), dtype=np.uintp)
     vectors[:, 0], vectors[:, 1] = addresses, n_bytes
-    elsewhere = np.flatnonzero(at[1:] != at[:-1] + n_bytes[:-1]) + 1
+    ends = at + n_bytes
+    elsewhere = np.flatnonzero(at[1:] != ends[:-1]) + 1
+    edges = np.unique(np.concatenate([[0], elsewhere, np.arange(0, at.size, MOST_PLACES), [at.size]]))
+    offsets, stops_at = at[edges[:-1]].tolist(), ends[edges[1:] - 1].tolist()
     with reading(vector) as reader:
-        for first, last in pairwise([0, *elsewhere.tolist(), at.size]):
-            for begin in range(first, last, MOST_PLACES):
-                _read_to(reader, vectors[begin : min(begin + MOST_PLACES, last)], int(at[begin]), vector)
+        for (first, last), offset, stop in zip(pairwise(edges.tolist()), offsets, stops_at, strict=True):
+            _read_to(reader, vectors[first:last], offset, stop, vector)
 
 
-def _read_to(reader: Reader, vectors: NDArray[np.uintp], offset: int, vector: FileVector) -> None:
-    """Fill places one after the other with what a file holds from an offset on."""
+def _read_to(reader: Reader, vectors: NDArray[np.uintp], offset: int, stop: int, vector: FileVector) -> None:
+    """Fill places one after the other with what a file holds from one byte to another."""
     assert _preadv is not None
-    item, stop = vector.dtype.itemsize, offset + int(vectors[:, 1].sum())
+    item = vector.dtype.itemsize
     while offset < stop:
         done = _preadv(reader.descriptor, vectors.ctypes.data, len(vectors), offset)
         if done < 0:

@@ -87,18 +87,20 @@ def _is_label(meaning: str) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    plain = "".join(
-        unicodedata.name(character, "").removeprefix(GREEK).lower()
-        if unicodedata.name(character, "").startswith(GREEK)
-        else character
-        for character in unicodedata.normalize("NFKD", text).casefold()
-    )
+    plain = "".join(map(_written_out, unicodedata.normalize("NFKD", text).casefold()))
+    plain = re.sub(r"\0(?=[^\W_])", " ", plain).replace("\0", "")
     plain = "".join(character for character in plain if not unicodedata.combining(character))
     plain = re.sub(r"[‐-―−]", "-", plain)  # noqa: RUF001 (the hyphens and dashes that people paste)
     for british, american in BRITISH.items():
         plain = plain.replace(british, american)
     plain = _NEGATIVE.sub(" neg ", re.sub(r"(?<=\w)\+", " pos ", plain.replace("_", " ")))
     return re.findall(r"[^\W_]+(?:\.[^\W_]+)*", plain)
+
+
+def _written_out(character: str) -> str:
+    # The mark at the end becomes a space between two letters that stand together, as in gamma-delta T cells.
+    name = unicodedata.name(character, "")
+    return f"{name.removeprefix(GREEK).lower()}\0" if name.startswith(GREEK) else character
 
 
 def _singular(token: str) -> str:

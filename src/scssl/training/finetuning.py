@@ -21,7 +21,7 @@ class FineTuning:
     """Cells per step; less where an epoch would have fewer than ten steps."""
     learning_rate: float = 1e-3
     """Highest learning rate, of the head and of an encoder that starts at random."""
-    encoder_rate: float = 0.3
+    encoder_rate: float = 0.1
     """Learning rate of a pre-trained encoder, as a share of the head's."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""

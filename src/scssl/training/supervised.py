@@ -22,10 +22,12 @@ from scssl.cores import own_cores
 from scssl.errors import ScsslError
 from scssl.log import logger
 from scssl.pretext import Draw
+from scssl.ranks import Ranks
 from scssl.training.callbacks import History, Progress, duration
 from scssl.training.config import Config, Optimiser, Training
 from scssl.training.module import VALIDATION_EPOCH, PretrainModule
-from scssl.training.trainer import resolve_device, resolve_precision
+from scssl.training.parallel import trainer_options
+from scssl.training.trainer import EXPECTED_WARNINGS, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -273,15 +275,13 @@ def fit_labels(
         own_cores(target),
         warnings.catch_warnings(),
     ):
-        for known in (".*LeafSpec.*", ".*no `val_dataloader`.*"):
+        for known in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=known)
         history = History(Path(scratch) / "history.csv")
         callbacks: list[cb.Callback] = [history, Progress(n_train, history), best]
         if settings.patience and val:
             callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
         trainer = lightning.Trainer(
-            accelerator={"cuda": "gpu"}.get(target.type, target.type),
-            devices=1,
             max_epochs=config.training.epochs,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             logger=False,
@@ -291,6 +291,8 @@ def fit_labels(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
+            # Also where this process is one of several, each trains for itself.
+            **trainer_options(Ranks(), target),
         )
         module = SupervisedModule(task, config, steps_per_epoch=len(train), encoder_rate=encoder_rate)
         started = time.monotonic()

@@ -183,6 +183,7 @@ def fit(
             steps=len(train),
             epochs=settings.epochs - done,
             tune_threads=tune_threads,
+            world_size=ranks.world_size,
         )
         options = trainer_options(ranks, target)
         options["plugins"].append(Checkpoints())
@@ -265,7 +266,8 @@ def _read_place(checkpoint: Path) -> tuple[int, dict[str, Any]]:
 
 
 def _take_best(task: PretextTask, path: str) -> int:
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    # Mapped, so that the optimiser's share of it is not read.
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     prefix = "task."
     weights = {
         name.removeprefix(prefix): value for name, value in state["state_dict"].items() if name.startswith(prefix)

@@ -50,9 +50,12 @@ def apply(fitted: Fitted, query: AnnData | Path | str, *, layer: str | None, dev
         measured = quality.known_variance(fitted.model)
         found = trust.novelty.judge(embedding, n_counts=quality.scaled_counts(fitted.model), measured=measured)
         unknown, settings["rejection"] = settle_shift(
-            np.asarray(found.astype(object), dtype=object), confidence, held_out=trust.held_out["confidence"], trained=bool(fitted.training),
+            np.asarray(found.astype(object), dtype=object),
+            confidence,
+            held_out=trust.held_out["confidence"],
+            trained=bool(fitted.training),
             file=quality.file,
-        )  # fmt: skip
+        )
     codes = np.where(quality.empty, -1, best).tolist()
     return Annotation(
         labels=pd.Categorical.from_codes(codes, categories=pd.Index(classes, dtype=object)),

@@ -82,7 +82,7 @@ def estimate(
     buffers = [buffer.clone() for buffer in task.buffers()]
     # Steps of length zero: they take their time and memory, and leave the weights as they are.
     parameters = [p for p in task.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0, fused=device.type != "mps")
+    optimiser = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0, fused=True)
 
     def loss_of(batch: CellBatch) -> torch.Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 import scssl
 from scssl.errors import DataError
-from scssl.study.leakage import find_leaks, share_of, take, with_target, without_target
+from scssl.study.leakage import find_leaks, leakage_table, share_of, take, with_target, without_target
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,10 @@ def test_donors_of_the_target_are_left_out(both, two_studies, tmp_path):
     leaks = find_leaks(both, target, donor="donor")
     assert leaks["n_shared"] == target.n_obs
     assert set(leaks["excluded"]["donors"]) == set(target.obs["donor"].astype(str))
+    table = leakage_table(leaks).set_index("name")
+    assert table.loc["", "cells_in_both"] == target.n_obs
+    for name, n in target.obs["donor"].astype(str).value_counts().items():
+        assert tuple(table.loc[name]) == ("donor", n, True)
     left = without_target(both, leaks["excluded"], folder=tmp_path)
     names = np.concatenate([left.obs(split).index for split in ("train", "val", "test") if left.n_cells(split)])
     assert set(names) == set(corpus_cells.obs_names)

@@ -17,7 +17,7 @@ from scssl.study.comparing import BEST_BASELINE, BEST_PRETRAINED
 from scssl.study.methods import list_jobs, list_methods
 from scssl.study.splits import make_splits
 
-FILES = {"verdict.json", "scores.csv", "differences.csv", "results.csv", "per_type.csv", "settings.json"}
+FILES = {"verdict.json", "scores.csv", "differences.csv", "results.csv", "per_type.csv", "settings.json", "leakage.csv"}
 
 
 def study(two_studies, corpus, plan, out, **options):
@@ -112,6 +112,7 @@ def test_an_interrupted_study_goes_on(done, two_studies, tiny_corpus, tiny_plan,
     pd.testing.assert_frame_equal(result.scores, done.scores)
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_jobs(done, two_studies, tiny_corpus, tiny_plan, tmp_path):
     with warnings.catch_warnings():
         # Of joblib's processes, when one is slow to end.
@@ -180,6 +181,7 @@ def test_both_arms_and_the_target_inside_the_corpus(two_studies, tiny_plan, tmp_
     assert "masked:zero_shot (excluded)" in set(result.differences["against"])
     with pytest.raises(DataError, match="--arm included"):
         study(two_studies, two_studies[1], tiny_plan, tmp_path / "same", genes="union")
+    assert not (tmp_path / "same").exists()
 
 
 def test_one_donor_and_a_rare_type(two_studies, tiny_corpus, tiny_plan, tmp_path):
@@ -194,6 +196,7 @@ def test_one_donor_and_a_rare_type(two_studies, tiny_corpus, tiny_plan, tmp_path
     assert any("seen once" in note for note in result.settings["notes"])
 
 
+@pytest.mark.slow
 def test_curves_data_sets_and_controls(two_studies, tiny_corpus, tiny_plan, tmp_path):
     target = two_studies[1].copy()
     target.obs["site"] = np.where(
@@ -224,6 +227,16 @@ def test_every_job_of_the_full_plan_has_its_own_file():
     jobs = list_jobs(plan, list_methods(plan), splits)
     assert len({job.key for job in jobs}) == len(jobs)
     assert {job.labels for job in jobs} == {1, 10, 100, 0}
+
+
+def test_settings_of_the_pretext_task_are_for_the_first_alone(tiny_plan):
+    plan = get_plan(tiny_plan, pretexts=("masked", "vicreg"), overrides=("task.rate=0.25", "training.min_steps=7"))
+    main, *others = (fitting.network_config(plan, name, seed=3) for name in ("masked", "vicreg", "none"))
+    assert main.task["rate"] == 0.25
+    assert all("rate" not in config.task for config in others)
+    assert {c.training.min_steps for c in (main, *others)} == {7}
+    assert {c.training.seed for c in (main, *others)} == {3}
+    assert {c.architecture for c in others} == {main.architecture}
 
 
 @pytest.mark.parametrize("record", list_baselines(), ids=lambda record: record.name)

@@ -108,6 +108,7 @@ def study(
     common
         Options that every command takes.
     """
+    from scssl.report.run import command_line
     from scssl.study import run
 
     _check_inputs(data, target)
@@ -141,6 +142,7 @@ def study(
         threads=threads,
         device=device,
         overwrite=overwrite,
+        command=command_line(),
         **changes,
     )
     page = _page(out)

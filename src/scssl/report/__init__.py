@@ -10,7 +10,7 @@ from scssl.report.page import render, write_page
 from scssl.report.reliability import reliability
 from scssl.report.run import Run, Section
 from scssl.report.scores import score_bars
-from scssl.report.study import differences, learning_curves, method_scores
+from scssl.report.study import differences, learning_curves, method_scores, type_scores
 from scssl.report.style import palette
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "reliability",
     "render",
     "score_bars",
+    "type_scores",
     "umap",
     "write_page",
 ]

@@ -20,7 +20,7 @@ from scssl.report.embedding import embedding
 from scssl.report.model_run import is_model, run_of_model
 from scssl.report.run import FILE, Run, Section
 from scssl.report.scores import score_bars
-from scssl.report.study import differences, learning_curves, method_scores
+from scssl.report.study import differences, learning_curves, method_scores, type_scores
 from scssl.report.study_run import is_study_folder, run_of_study
 from scssl.report.style import RC, TEXT
 from scssl.report.tables import flatten, seconds, table
@@ -178,6 +178,10 @@ def _differences(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     return {"svg": _svg(figure, section.title), "table": table(data, name=section.file)}
 
 
+def _types(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    return {"svg": _svg(type_scores(data), section.title), "table": table(data, name=section.file)}
+
+
 def _curves(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     figure = learning_curves(data, x=section.options["x"], x_label=section.options["x_label"])
     return {"svg": _svg(figure, section.title), "table": table(data, name=section.file)}
@@ -224,6 +228,7 @@ _SHOW: dict[str, Callable[[pd.DataFrame, Section], dict[str, Any]]] = {
     "methods": _methods,
     "differences": _differences,
     "curves": _curves,
+    "types": _types,
 }
 
 

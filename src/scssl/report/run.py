@@ -22,7 +22,7 @@ FILE = "run.json"
 FORMAT = "scssl-run"
 VERSION = 1
 
-SectionKind = Literal["curve", "embedding", "confusion", "scores", "table", "methods", "differences", "curves"]
+SectionKind = Literal["curve", "embedding", "confusion", "scores", "table", "methods", "differences", "curves", "types"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class Section:
         ``low`` and ``high`` (columns with the ends of an interval). The table is shown below the bars.
     ``table``
         The table alone.
-    ``methods``, ``differences``, ``curves``
-        Parts of a study: methods with their intervals, comparisons (``min_effect``), and scores over ``x`` (named
-        ``x_label``).
+    ``methods``, ``differences``, ``curves``, ``types``
+        Parts of a study: methods with their intervals, comparisons (``min_effect``), scores over ``x`` (named
+        ``x_label``), and F1 by type and method.
 
     All kinds know ``where``: column to the one value that rows must have to be shown.
     """

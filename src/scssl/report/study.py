@@ -177,6 +177,44 @@ def learning_curves(table: pd.DataFrame, *, x: str, x_label: str) -> Figure:
     return figure
 
 
+def type_scores(table: pd.DataFrame) -> Figure:
+    """Draw the F1 of every type and method as a table of shades, frequent types on top.
+
+    Parameters
+    ----------
+    table
+        One row per type and method: ``type``, ``title``, ``test_cells``, ``few_cells``, ``f1``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        7.2 inches wide, taller with more types.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, or the table is empty.
+    """
+    _check(table, ("type", "title", "test_cells", "few_cells", "f1"))
+    about = table.drop_duplicates("type").sort_values("test_cells", ascending=False, kind="stable")
+    f1 = table.pivot_table(index="type", columns="title", values="f1", sort=False).loc[about["type"]]
+    marks = np.where(about["few_cells"].astype(str) == "True", "*", "")
+    with styled():
+        figure, (axes,) = new_figure(7.2, 2.6 + 0.28 * len(f1))
+        axes.imshow(f1, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
+        if f1.size <= 600:
+            for (i, j), value in np.ndenumerate(f1.to_numpy(dtype=float)):
+                # Dark on all shades, whatever the colours of the page around the figure.
+                axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="#101418")
+        names = [
+            f"{name}{mark} ({n:,})" for name, mark, n in zip(about["type"], marks, about["test_cells"], strict=True)
+        ]
+        axes.set_yticks(range(len(f1)), names)
+        axes.set_xticks(range(f1.shape[1]), f1.columns, rotation=40, ha="right", rotation_mode="anchor")
+        axes.tick_params(length=0)
+    return figure
+
+
 def _check(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
     absent = [column for column in columns if column not in table]
     if absent or table.empty:

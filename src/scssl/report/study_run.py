@@ -119,11 +119,11 @@ def _sections(scores: pd.DataFrame, settings: dict[str, Any], *, min_effect: flo
         sections.append(
             Section(kind="differences", title=f"Differences: {title}", file="differences.csv", options=shown)
         )
-    few = "Types with fewer than 20 test cells are marked in few_cells: their scores are mostly chance."
-    sections.append(Section(kind="table", title="Types", file="per_type.csv", text=f"Means over seeds. {few}"))
+    few = "* marks types with fewer than 20 test cells: their scores are mostly chance."
+    sections.append(Section(kind="types", title="Types", file="per_type.csv", text=f"F1, means over seeds. {few}"))
     audit = settings["audit"]
-    text = " ".join([audit["verdict"], "Donors are as named in the corpus.", _excluded(audit["excluded"])])
-    sections.append(Section(kind="table", title="Leakage audit, and every fit", file="results.csv", text=text))
+    text = " ".join([audit["verdict"], _excluded(audit["excluded"])])
+    sections.append(Section(kind="table", title="Leakage audit", file="leakage.csv", text=text))
     return sections
 
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from scssl.study.fitting import Work
     from scssl.study.methods import Job, Network
 
-TRAINED = 2.2e11
+TRAINED = 1.6e10
 """Weights times cells that pre-training goes through in a second on one core: encoder and decoder of the default."""
-TUNED = 1.3e11
+TUNED = 3.5e10
 """The same of training on labels."""
 PASSES = 12
 """Passes over the labelled cells until training on labels stops, typically."""
@@ -51,7 +51,7 @@ def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], 
             genes = measured if mode == SCRATCH else n_genes
             seconds += 5 + PASSES * n * genes * width / TUNED
         else:
-            seconds += 0.5 + n * (measured if job.method == "logistic" else 100) * 1e-6
+            seconds += 0.5 + n * (measured if job.method == "logistic" else 100) * 4e-7
     seconds = seconds / jobs + START_UP
     words = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     memory = jobs * (PROCESS_GB + 20 * 2 * n_genes * width / 1e9 + work.target.counts.nnz * 12 / 1e9)

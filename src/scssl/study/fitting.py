@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scssl.study.splits import Split
     from scssl.study.store import Store
     from scssl.study.target import Target
+    from scssl.training import Config
     from scssl.training.trainer import Device
 
 
@@ -92,18 +93,36 @@ def _pretrained(work: Work, network: Network, corpus: Corpus) -> Any:
     resumable = (folder / RunFolder.CHECKPOINTS / "last.ckpt").is_file()
     if resumable:
         return pretrain(corpus, out=folder, resume=True, device=work.device)
-    return pretrain(
-        corpus,
-        preset=work.plan.preset,
-        pretext=network.pretext,
-        max_epochs=work.plan.epochs,
-        seed=network.seed,
-        # Labels of the corpus are no part of this.
-        overrides=[*work.plan.overrides, "training.probe_every=1000000"],
-        out=folder,
-        overwrite=True,
-        device=work.device,
-    )
+    config = network_config(work.plan, network.pretext, seed=network.seed)
+    return pretrain(corpus, config=config, out=folder, overwrite=True, device=work.device)
+
+
+def network_config(plan: Plan, pretext: str, *, seed: int) -> Config:
+    """Return the settings of a network.
+
+    Parameters
+    ----------
+    plan
+        What is studied. Its settings of the pretext task, ``task.a=b``, are for the first task alone.
+    pretext
+        Pretext task.
+    seed
+        Seed of the network.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such preset, task or setting.
+    """
+    from scssl.pretext import get_task
+    from scssl.training import choose_config, from_dict
+
+    given = [o for o in plan.overrides if pretext == plan.pretexts[0] or not o.strip().startswith("task.")]
+    # Labels of the corpus are no part of this.
+    given.append("training.probe_every=1000000")
+    config = choose_config(preset=plan.preset, pretext=pretext, epochs=plan.epochs, seed=seed, overrides=given)
+    from_dict(get_task(pretext).record.settings, config.task, where="task")
+    return config
 
 
 def fit_job(work: Work, job: Job) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from scssl.corpus.audit import audit, shared_cells
@@ -69,6 +70,35 @@ def find_leaks(corpus: Corpus, data: AnnData | Path | str, *, donor: str, layer:
         sources |= {entry["name"] for entry in found["sources"]}
     found["excluded"] = {"column": column, "donors": sorted(donors), "sources": sorted(sources)}
     return found
+
+
+def leakage_table(leaks: dict[str, Any]) -> pd.DataFrame:
+    """Return what of the target the corpus holds, one row per source and donor.
+
+    Parameters
+    ----------
+    leaks
+        From `find_leaks`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``kind`` (all cells, source, donor), ``name``, ``cells_in_both``, ``excluded`` (in the arm that excludes the
+        target).
+    """
+    rows = [("all cells", "", leaks["n_shared"], bool(leaks["n_shared"]))]
+    gone = leaks["excluded"]
+    cells = {entry["name"]: entry["n_cells"] for entry in leaks["sources"]}
+    rows += [
+        ("source", name, cells.get(name, 0), name in gone["sources"])
+        for name in {**cells, **dict.fromkeys(gone["sources"])}
+    ]
+    if leaks["donors"] is not None:
+        same = {entry["name"]: entry["n_identical"] for entry in leaks["donors"]["shared"]}
+        for entry in leaks["donors"]["renamed"]:
+            same[entry["corpus"]] = same.get(entry["corpus"], 0) + entry["n_identical"]
+        rows += [("donor", name, n, name in gone["donors"]) for name, n in same.items()]
+    return pd.DataFrame(rows, columns=["kind", "name", "cells_in_both", "excluded"])
 
 
 def without_target(corpus: Corpus, excluded: dict[str, Any], *, folder: Path) -> Corpus:

@@ -111,6 +111,7 @@ def open_folder(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> S
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / SETTINGS).is_file()):
         message = f"{folder} exists and is not the folder of a study; choose another --out"
         raise SettingsError(message)
+    other: list[str] = []
     if (folder / SETTINGS).is_file():
         before = read_settings(folder)["identity"]
         other = sorted(name for name in identity if before.get(name) != identity[name])
@@ -125,10 +126,9 @@ def open_folder(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> S
             raise SettingsError(message)
         if other:
             _empty(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(
-        folder / SETTINGS, json.dumps({"format": FORMAT, "version": VERSION, "identity": identity}, indent=2)
-    )
+    if not (folder / SETTINGS).is_file() or other:
+        content = {"format": FORMAT, "version": VERSION, "identity": identity}
+        write_atomically(folder / SETTINGS, json.dumps(content, indent=2))
     return Store(folder, fingerprint=fingerprint)
 
 
@@ -167,6 +167,8 @@ def _empty(folder: Path) -> None:
 
     for name in ("results", "models", "embeddings", "work"):
         shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("verdict.json", "report.html"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _short(value: Any) -> str:

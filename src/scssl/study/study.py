@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scssl.corpus.gather import gather as gather_corpus
-from scssl.errors import SettingsError
+from scssl.errors import ScsslError, SettingsError
 from scssl.log import logger
 from scssl.study import outcome
 from scssl.study.baselines import get_baseline
 from scssl.study.comparing import compare
 from scssl.study.estimate import estimate
-from scssl.study.fitting import Work, fit_job, make_network
-from scssl.study.leakage import find_leaks, share_of, with_target, without_target
+from scssl.study.fitting import Work, fit_job, make_network, network_config
+from scssl.study.leakage import find_leaks, leakage_table, share_of, with_target, without_target
 from scssl.study.methods import list_jobs, list_methods, list_networks
 from scssl.study.parallel import run_all
 from scssl.study.plan import get_plan
 from scssl.study.splits import make_splits
-from scssl.study.store import FORMAT, SETTINGS, VERSION, open_folder, write_atomically
+from scssl.study.store import FORMAT, SETTINGS, VERSION, open_folder, read_settings, write_atomically
 from scssl.study.target import read_target
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from scssl.corpus import Corpus
     from scssl.genes import GenePanel
+    from scssl.study.methods import Network
     from scssl.study.plan import Plan
     from scssl.study.splits import Split
     from scssl.study.target import Target
@@ -90,6 +92,7 @@ def run(
     threads: int = 1,
     device: Device = "auto",
     overwrite: bool = False,
+    command: str = "",
     **changes: Any,
 ) -> StudyResult:
     """Compare pre-training with honest baselines on the labelled donors of a target.
@@ -125,6 +128,8 @@ def run(
         Where networks are trained. With a GPU, leave `jobs` at 1.
     overwrite
         Throw away what another study left at `out`.
+    command
+        The command that repeats the study, for the report.
     **changes
         Settings of `Plan` to change, such as ``seeds`` or ``arms``.
 
@@ -146,7 +151,9 @@ def run(
     began = time.time()
     chosen = get_plan(plan, **changes)
     _check_numbers(jobs=jobs, threads=threads)
-    folder = Path(out)
+    for pretext in (*chosen.pretexts, *chosen.controls):
+        network_config(chosen, pretext, seed=0)
+    folder, new = Path(out), not Path(out).exists()
     corpus = gather_corpus(data, genes=genes)
     cells = read_target(
         target, corpus, labels=labels, donor=donor, source=source, layer=layer,
@@ -165,14 +172,12 @@ def run(
         logger.info("%s", note)
     leaks = find_leaks(corpus, target, donor=donor, layer=layer)
     logger.info("%s", leaks["verdict"])
-    corpora: dict[tuple[str, float], Corpus] = {}
-    for arm in dict.fromkeys(network.arm for network in networks):
-        if arm == "excluded":
-            whole = without_target(corpus, leaks["excluded"], folder=folder / "work" / arm)
-        else:
-            whole = with_target(corpus, target, layer=layer)
-        for share in dict.fromkeys(n.fraction for n in networks if n.arm == arm):
-            corpora[(arm, share)] = share_of(whole, share, folder=folder / "work" / f"{arm}-{share:g}", seed=0)
+    try:
+        corpora = _corpora(corpus, target, networks, leaks, folder=folder, layer=layer)
+    except ScsslError:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     notes += _exclusions(leaks, corpus, corpora)
     work = Work(
         store=store, plan=chosen, target=cells, splits=splits, methods={m.name: m for m in methods}, corpora=corpora,
@@ -186,12 +191,14 @@ def run(
     run_all(make_network, work, missing_networks, jobs=jobs, what="networks")
     run_all(fit_job, work, missing, jobs=jobs, what="fits")
 
+    earlier = read_settings(folder).get("seconds", 0.0)
     results = outcome.gather(store, todo, target=cells, splits=splits, plan=chosen, methods=methods)
     scores, per_type = outcome.table_of_scores(results), outcome.table_per_type(results)
     differences, verdict = compare(results)
     settings = {
         "format": FORMAT,
         "version": VERSION,
+        "command": command,
         "identity": identity,
         "plan": chosen.to_dict(),
         "target": _describe(cells),
@@ -209,15 +216,37 @@ def run(
         "jobs": jobs,
         "threads": threads,
         "device": device,
-        "seconds": round(time.time() - began, 1),
+        "seconds": round(float(earlier) + (time.time() - began if missing or missing_networks else 0.0), 1),
     }
     _write(folder, verdict, settings, {
         "scores": scores, "differences": differences, "results": results.jobs, "per_type": per_type,
+        "leakage": leakage_table(leaks),
     })  # fmt: skip
     return StudyResult(
         folder=folder, verdict=verdict, scores=scores, differences=differences, per_type=per_type,
         results=results.jobs, settings=settings,
     )  # fmt: skip
+
+
+def _corpora(
+    corpus: Corpus,
+    target: AnnData | Path | str,
+    networks: list[Network],
+    leaks: dict[str, Any],
+    *,
+    folder: Path,
+    layer: str | None,
+) -> dict[tuple[str, float], Corpus]:
+    """Make what is pre-trained on, by arm and share of the cells."""
+    corpora: dict[tuple[str, float], Corpus] = {}
+    for arm in dict.fromkeys(network.arm for network in networks):
+        if arm == "excluded":
+            whole = without_target(corpus, leaks["excluded"], folder=folder / "work" / arm)
+        else:
+            whole = with_target(corpus, target, layer=layer)
+        for share in dict.fromkeys(n.fraction for n in networks if n.arm == arm):
+            corpora[(arm, share)] = share_of(whole, share, folder=folder / "work" / f"{arm}-{share:g}", seed=0)
+    return corpora
 
 
 def _check_numbers(**values: int) -> None:

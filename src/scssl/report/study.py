@@ -78,7 +78,8 @@ def differences(table: pd.DataFrame, *, min_effect: float = 0.0) -> Figure:
     Parameters
     ----------
     table
-        One row per comparison: ``method``, ``against``, ``difference``, ``low``, ``high``.
+        One row per comparison: ``method``, ``against``, ``difference``, ``low``, ``high``; shown are ``title`` and
+        ``against_title`` where they are there.
     min_effect
         Half the width of the band.
 
@@ -94,6 +95,9 @@ def differences(table: pd.DataFrame, *, min_effect: float = 0.0) -> Figure:
     """
     _check(table, ("method", "against", "difference", "low", "high"))
     better, worse = palette(4)[2:4]
+    pairs = [
+        table[title if title in table else name] for name, title in (("method", "title"), ("against", "against_title"))
+    ]
     with styled():
         figure, (axes,) = new_figure(7.2, 0.9 + 0.42 * len(table))
         axes.axvspan(-min_effect, min_effect, color=GRID, alpha=0.2, linewidth=0)
@@ -110,9 +114,7 @@ def differences(table: pd.DataFrame, *, min_effect: float = 0.0) -> Figure:
                 va="center",
                 fontsize=9,
             )
-        axes.set_yticks(
-            range(len(table)), [f"{m}\nagainst {a}" for m, a in zip(table["method"], table["against"], strict=True)]
-        )
+        axes.set_yticks(range(len(table)), [f"{m}\nagainst {a}" for m, a in zip(*pairs, strict=True)])
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(table) - 0.5, -0.5)
         low, high = min(float(table["low"].min()), -min_effect), max(float(table["high"].max()), min_effect)
@@ -201,7 +203,7 @@ def type_scores(table: pd.DataFrame) -> Figure:
     marks = np.where(about["few_cells"].astype(str) == "True", "*", "")
     with styled():
         figure, (axes,) = new_figure(7.2, 2.6 + 0.28 * len(f1))
-        axes.imshow(f1, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
+        axes.imshow(f1, cmap="Blues", vmin=0, vmax=1.7, aspect="auto")
         if f1.size <= 600:
             for (i, j), value in np.ndenumerate(f1.to_numpy(dtype=float)):
                 # Dark on all shades, whatever the colours of the page around the figure.

@@ -48,14 +48,14 @@ def compare(results: Results) -> tuple[pd.DataFrame, Verdict]:
             found = measure(results, best[BEST_PRETRAINED][:, rows], codes[:, rows], rows)
             title = "the same network from scratch" if other == SCRATCH else f"the {other}"
             headline.append(Comparison(method="The pre-trained network", against=title, interval=found))
-            table.append(_line(setting, BEST_PRETRAINED, other, found))
+            table.append(_line(results, setting, BEST_PRETRAINED, other, found))
         if verdict is None:
             verdict = judge(
                 scratch=headline[0], baseline=headline[1], min_effect=plan.min_effect, limits=limits(results, headline)
             )
         for first, second in _pairs(results, setting):
             found = measure(results, results.of(first, setting)[:, rows], results.of(second, setting)[:, rows], rows)
-            table.append(_line(setting, first, second, found))
+            table.append(_line(results, setting, first, second, found))
         table += _arms(results, setting, rows)
     assert verdict is not None
     return pd.DataFrame(table), verdict
@@ -94,7 +94,7 @@ def _arms(results: Results, setting: Setting, rows: NDArray[np.int64]) -> list[d
         if method.group == "pre-trained" and results.has(method.name, setting) and results.has(method.name, other):
             with_it, without = (results.of(method.name, place)[:, rows] for place in (setting, other))
             found = measure(results, with_it, without, rows)
-            lines.append(_line(setting, method.name, f"{method.name} (excluded)", found))
+            lines.append(_line(results, setting, method.name, f"{method.name} (excluded)", found))
     return lines
 
 
@@ -149,11 +149,15 @@ def limits(results: Results, headline: list[Comparison]) -> list[str]:
     return found
 
 
-def _line(setting: Setting, first: str, second: str, found: Interval) -> dict[str, Any]:
+def _line(results: Results, setting: Setting, first: str, second: str, found: Interval) -> dict[str, Any]:
+    titles = {method.name: method.title for method in results.methods}
+    titles |= {f"{name} (excluded)": f"{title}, target excluded" for name, title in titles.items()}
     return {
         **plain(setting),
         "method": first,
         "against": second,
+        "title": titles.get(first, first),
+        "against_title": titles.get(second, second),
         "difference": found.estimate,
         "low": found.low,
         "high": found.high,

@@ -1,4 +1,4 @@
-"""What Apple's mps cannot do is kept off the path that devices other than the processor take. Checked on a processor."""
+"""What Apple's mps cannot do is kept off the path of devices other than the processor. Checked on a processor."""
 
 import pytest
 import torch

@@ -28,7 +28,7 @@ def test_methods_are_in_order_of_their_score_with_intervals():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["from scratch", "network", "PCA"]
     lines = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
     np.testing.assert_allclose(lines, [[0.75, 0.82], [0.65, 0.72], [0.55, 0.62]])
-    assert {text.get_text() for text in axes.get_legend().get_texts()} == {
+    assert {text.get_text() for text in axes.figure.legends[0].get_texts()} == {
         "pre-trained",
         "not pre-trained",
         "no network",

@@ -68,7 +68,7 @@ def method_scores(table: pd.DataFrame) -> Figure:
         axes.set_xlim(max(0.0, low - 0.08 * room), high + 0.22 * room)
         axes.set_xlabel("macro F1")
         axes.grid(axis="x", color=GRID, alpha=0.25, linewidth=0.6)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+        figure.legend(loc="outside upper right", ncols=4)
     return figure
 
 

@@ -7,10 +7,10 @@ they for pbmc3k, and the immune corpus' labelled cells for a pancreatic tumour a
 overlap. All methods get the genes that reference and query share. The pre-training corpora (immune corpus, 3,000
 variable genes, masked, 10 epochs) hold no cell of the query: see `benchmarks.annotation_tasks`.
 
-PEERS_PYTHON is a Python with celltypist, scvi-tools and xgboost; without it they are left out. What is done is kept in
-DIR, so that an interrupted run goes on. About 3 CPU minutes per seed for scssl and baselines, and 25 with peers.
-Intervals: 95 %, donors drawn with replacement where there are at least five, or else cells, which says nothing about
-new donors.
+PEERS_PYTHON is a Python with celltypist (which needs scikit-learn below 1.8), scvi-tools and xgboost; without it they
+are left out. What is done is kept in DIR, so that an interrupted run goes on. About 4 CPU minutes per seed for scssl
+and baselines, and 30 with peers, most of it scANVI's. Intervals: 95 %, of the first seed, donors drawn with
+replacement where there are at least five, or else cells, which says nothing about new donors.
 """
 
 from __future__ import annotations

@@ -221,6 +221,27 @@ def test_curves_data_sets_and_controls(two_studies, tiny_corpus, tiny_plan, tmp_
     assert not any("autoencoder" in name for names in result.settings["chosen"].values() for name in names)
 
 
+def test_extras_that_fail_are_left_out_and_said(done, two_studies, tiny_corpus, tiny_plan, monkeypatch):
+    from scssl.study.baselines import base
+
+    def fails(fit):
+        message = "not with these\nversions"
+        raise TypeError(message)
+
+    record = Baseline(name="other", title="Other", summary="Fails.", predict=fails)
+    monkeypatch.setitem(base._REGISTRY, "other", record)
+    plan = get_plan(tiny_plan, extras=("other",))
+    result = study(two_studies, tiny_corpus, plan, done.folder)
+    assert "Left out: Other failed (TypeError: not with these versions)." in result.settings["notes"]
+    pd.testing.assert_frame_equal(result.scores, done.scores)
+    # Once it works it is there.
+    works = Baseline(name="other", title="Other", summary="Works.", predict=lambda fit: fit.target.codes[fit.test])
+    monkeypatch.setitem(base._REGISTRY, "other", works)
+    again = study(two_studies, tiny_corpus, plan, done.folder)
+    assert again.scores.set_index("method").loc["other", "macro_f1"] == 1
+    assert not any("Other" in note for note in again.settings["notes"])
+
+
 def test_every_job_of_the_full_plan_has_its_own_file():
     plan = get_plan("full")
     splits = make_splits(np.tile([0, 1], 50), np.repeat(np.arange(10), 10), folds=plan.folds)

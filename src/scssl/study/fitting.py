@@ -136,8 +136,15 @@ def fit_job(work: Work, job: Job) -> None:
     space = None if network is None or method.mode in {"finetune", "scratch"} else np.load(work.space_file(network))
     fit = Fit(target=work.target, train=train, unlabelled=split.train, test=split.test, seed=job.seed, space=space)
     started = time.perf_counter()
-    with limited(work.threads):
-        predicted = _predict(work, method, fit, network)
+    try:
+        with limited(work.threads):
+            predicted = _predict(work, method, fit, network)
+    except Exception as error:
+        if method.baseline not in work.plan.extras:
+            raise
+        # Of another package, which may not fit the versions here: that must not cost the study.
+        work.store.fail(job, f"{type(error).__name__}: {error}")
+        return
     work.store.write(
         job,
         predicted=predicted,

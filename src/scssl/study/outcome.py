@@ -49,6 +49,8 @@ class Results:
     """One row per fit."""
     predicted: dict[tuple[str, Setting], NDArray[np.int64]]
     """(n_seeds, n_cells) codes, by method and setting."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Methods of other packages that failed, and why; they are in no table."""
     chosen: dict[tuple[str, Setting], list[str]] = field(default_factory=dict)
     """Per setting and fold the method that was the best of its kind on all other folds."""
 
@@ -90,8 +92,12 @@ def gather(
     """
     titles = {method.name: method for method in methods}
     predicted: dict[tuple[str, Setting], NDArray[np.int64]] = {}
+    failures = {job.method: store.failure(job) for job in jobs if store.failure(job) is not None}
+    failed = {name: str(why) for name, why in failures.items() if name in plan.extras}
     table = []
     for job in jobs:
+        if job.method in failed:
+            continue
         split, result = splits[job.split], store.read(job)
         if result is None or len(result["predicted"]) != len(split.test):
             message = f"{store.path(job)}: missing or damaged; run the study again, and it will be made anew"
@@ -102,7 +108,13 @@ def gather(
         codes[plan.seeds.index(job.seed), split.test] = result["predicted"]
         table.append(_row(job, titles[job.method], split, result, target))
     return Results(
-        target=target, splits=splits, plan=plan, methods=methods, jobs=pd.DataFrame(table), predicted=predicted
+        target=target,
+        splits=splits,
+        plan=plan,
+        methods=[method for method in methods if method.name not in failed],
+        jobs=pd.DataFrame(table),
+        predicted=predicted,
+        failed=failed,
     )
 
 

@@ -70,6 +70,23 @@ class Store:
         """
         record = {"fingerprint": self.fingerprint, **content, "predicted": pack(predicted)}
         write_atomically(self.path(job), json.dumps(record, indent=1))
+        self._failure(job).unlink(missing_ok=True)
+
+    def fail(self, job: Job, message: str) -> None:
+        """Note why a fit could not be made; it is tried again when the study is run again."""
+        write_atomically(self._failure(job), _one_line(message))
+
+    def failure(self, job: Job) -> str | None:
+        """Return why a fit could not be made, None if it was never tried in vain."""
+        file = self._failure(job)
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    def _failure(self, job: Job) -> Path:
+        return self.path(job).with_suffix(".failed.txt")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 def pack(codes: NDArray[np.integer]) -> str:

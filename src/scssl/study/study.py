@@ -193,6 +193,7 @@ def run(
 
     earlier = read_settings(folder).get("seconds", 0.0)
     results = outcome.gather(store, todo, target=cells, splits=splits, plan=chosen, methods=methods)
+    notes += [f"Left out: {get_baseline(name).title} failed ({why})." for name, why in results.failed.items()]
     scores, per_type = outcome.table_of_scores(results), outcome.table_per_type(results)
     differences, verdict = compare(results)
     settings = {
@@ -209,7 +210,7 @@ def run(
             "used": {f"{arm}, {share:.0%}": c.n_cells("train") for (arm, share), c in corpora.items()},
         },
         "splits": [_split(split, cells) for split in splits],
-        "methods": [{"name": m.name, "title": m.title, "group": m.group} for m in methods],
+        "methods": [{"name": m.name, "title": m.title, "group": m.group} for m in results.methods],
         "chosen": {f"{name}, {' / '.join(map(str, s))}": found for (name, s), found in results.chosen.items()},
         "notes": notes,
         "audit": leaks,

@@ -106,7 +106,14 @@ class CellBatch:
         non_blocking
             Do not wait for the copy, where the memory is pinned.
         """
-        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+        def copy(tensor: Tensor) -> Tensor:
+            if torch.device(device).type == "mps" and tensor.dtype == torch.uint16:
+                # Apple's GPUs may not know the type.
+                tensor = tensor.to(torch.int32)
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return self._each(copy)
 
     def pin_memory(self) -> Self:
         """Copy to pinned memory, from which ``to(device, non_blocking=True)`` copies while the caller goes on."""

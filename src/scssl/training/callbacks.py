@@ -94,7 +94,10 @@ class History(Callback):
         """Write the epoch's row; validation has run by now."""
         seconds = time.monotonic() - self._started
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        metrics |= {name: value / self.cells for name, value in self._sums_of_all().items()}
+        averages = {name: value / self.cells for name, value in self._sums_of_all().items()}
+        for logger_ in trainer.loggers:
+            logger_.log_metrics(averages, step=trainer.global_step)
+        metrics |= averages
         row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,

@@ -136,6 +136,7 @@ def fit(
     if target.type == "cuda":
         target = torch.device("cuda", ranks.local_rank)
     shared: dict[str, Any] = {"rank": ranks.rank, "world_size": ranks.world_size, "share_batches": ranks.world_size > 1}
+    shared["pin_memory"] = target.type == "cuda"
     train = _Epochs(
         corpus.loader(
             split="train", batch_size=batch_size, seed=settings.seed, drop_last=n_train > batch_size, **shared

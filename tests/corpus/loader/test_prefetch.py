@@ -14,7 +14,17 @@ from scssl.corpus.loader.prefetch import Stopped, prefetch
 
 
 def threads():
-    return [t for t in threading.enumerate() if t.name.startswith("scssl-prefetch")]
+    return [t for t in threading.enumerate() if t.name.startswith("scssl-prefetch") and t not in BEFORE]
+
+
+BEFORE: list[threading.Thread] = []
+
+
+@pytest.fixture(autouse=True)
+def of_this_test_only():
+    """Leave out threads of iterators that other tests abandoned, which a traceback may still hold."""
+    BEFORE[:] = []
+    BEFORE[:] = threads()
 
 
 def numbers(n):

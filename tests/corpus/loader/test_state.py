@@ -112,7 +112,8 @@ def test_only_what_is_needed_is_read(small_corpus, monkeypatch):
     state = {**loader.state_dict(), "batch": 13}
     loader.load_state_dict(state)
     assert len(list(loader)) == len(loader) - 13 == 4
-    assert reads == [[5], [5, 5], [3]]
+    # Threads may take turns.
+    assert sorted(reads) == [[3], [5], [5, 5]]
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def judge(
     """
     by_scratch = outcome(scratch.interval, min_effect=min_effect)
     by_baseline = outcome(baseline.interval, min_effect=min_effect)
-    over = f"{_amount(scratch.interval)} over the same network from scratch"
+    over = f"{_amount(scratch.interval)} against the same network from scratch"
     word: Word
     if by_scratch == "better" and by_baseline == "better":
         word, first = "helped", f"Pre-training helped: {over}, and better than the best simple baseline."

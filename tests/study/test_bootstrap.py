@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from scssl.study.bootstrap import MIN_DONORS, choose_units, count, expanded_tail, interval, score, total
+from scssl.study.bootstrap import MIN_DONORS, best_interval, choose_units, count, expanded_tail, interval, score, total
 
 
 def draw(rng, *, n=120, n_classes=4, n_donors=6, n_seeds=2):
@@ -118,3 +118,25 @@ def test_a_better_method_is_found_better():
     assert 0.1 < found.low < found.estimate < found.high
     back = interval(counts[1], units, against=counts[0])
     assert (back.estimate, back.low, back.high) == pytest.approx((-found.estimate, -found.high, -found.low))
+
+
+def test_the_best_is_found_anew_in_each_resample():
+    rng = np.random.default_rng(6)
+    donors, truth, _ = draw(rng)
+    predicted = [draw(np.random.default_rng(seed))[2] for seed in range(4)]
+    units = choose_units(donors, truth, np.concatenate(predicted))
+    counts = [np.stack([count(truth, p, units, n_classes=4) for p in part]) for part in predicted]
+    found = best_interval([counts[:2], counts[2:]], units, n_resamples=150, seed=2)
+    rng, values = np.random.default_rng([2, 0xB007]), []
+    drawn = rng.multinomial(6, np.full(6, 1 / 6), size=150)
+    of_seeds = rng.multinomial(2, [0.5, 0.5], size=150)
+    for times, seeds in zip(drawn, of_seeds, strict=True):
+        cells = np.concatenate([np.tile(np.flatnonzero(donors == d), times[d]) for d in range(6)]).astype(int)
+        each = [np.dot(seeds / 2, [macro_f1(truth[cells], of_seed[cells]) for of_seed in part]) for part in predicted]
+        values.append(max(each[:2]) - max(each[2:]))
+    tail = expanded_tail(0.95, 6)
+    assert [found.low, found.high] == pytest.approx(list(np.quantile(values, [tail, 1 - tail])))
+    whole = [np.mean([macro_f1(truth, of_seed) for of_seed in part]) for part in predicted]
+    assert found.estimate == pytest.approx(max(whole[:2]) - max(whole[2:]))
+    same = best_interval([counts[:2], counts[:2]], units)
+    assert (same.estimate, same.low, same.high) == (0, 0, 0)

@@ -73,8 +73,9 @@ def test_scores_are_those_of_the_predictions_pooled_over_folds(done, two_studies
 def test_the_verdict_is_that_of_its_numbers(done):
     verdict = json.loads((done.folder / "verdict.json").read_text())
     rows = done.differences.set_index(["method", "against"])
-    for other, name in (("scratch", "against_scratch"), (BEST_BASELINE, "against_baseline")):
-        row = rows.loc[(BEST_PRETRAINED, other)]
+    pairs = {"against_scratch": ("masked:finetune", "scratch"), "against_baseline": (BEST_PRETRAINED, BEST_BASELINE)}
+    for name, pair in pairs.items():
+        row = rows.loc[pair]
         assert [verdict[name][key] for key in ("estimate", "low", "high")] == pytest.approx(
             [row["difference"], row["low"], row["high"]]
         )
@@ -148,19 +149,17 @@ def test_random_labels_make_no_difference(two_studies, tiny_corpus, tiny_plan, t
     assert scratch.low <= 0 <= scratch.high
 
 
-def test_the_best_of_a_kind_is_chosen_on_other_folds(done):
-    chosen = done.settings["chosen"]
-    assert len(chosen) == 2
-    for key, names in chosen.items():
-        assert len(names) == 2
-        rows = done.results[done.results["method"].isin(done.scores["method"])]
-        kind = "masked:" if BEST_PRETRAINED in key else ("pca", "logistic", "none:")
-        scores = rows[rows["method"].str.startswith(kind)].pivot_table(
-            index="method", columns="split", values="macro_f1"
-        )
-        # With two folds, the other fold's best method.
-        for name, other in zip(names, list(scores.columns)[::-1], strict=True):
-            assert scores.loc[name, other] == pytest.approx(scores[other].max(), abs=1e-5)
+def test_the_best_is_the_one_that_scores_highest(done):
+    scores = done.scores.set_index("method")["macro_f1"]
+    networks = [name for name in scores.index if name.startswith("masked:")]
+    simple = [name for name in scores.index if name not in networks and name != "scratch"]
+    best = {key.partition(",")[0]: name for key, name in done.settings["best"].items()}
+    assert best == {BEST_PRETRAINED: scores[networks].idxmax(), BEST_BASELINE: scores[simple].idxmax()}
+    row = done.differences.set_index(["method", "against"]).loc[(BEST_PRETRAINED, BEST_BASELINE)]
+    assert row["difference"] == pytest.approx(scores[networks].max() - scores[simple].max())
+    first = done.differences.iloc[0]
+    assert (first["method"], first["against"]) == ("masked:finetune", "scratch")
+    assert first["difference"] == pytest.approx(scores["masked:finetune"] - scores["scratch"])
 
 
 def test_both_arms_and_the_target_inside_the_corpus(two_studies, tiny_plan, tmp_path):
@@ -218,7 +217,7 @@ def test_curves_data_sets_and_controls(two_studies, tiny_corpus, tiny_plan, tmp_
     assert ("masked:probe", "autoencoder:probe") in set(
         zip(result.differences["method"], result.differences["against"], strict=True)
     )
-    assert not any("autoencoder" in name for names in result.settings["chosen"].values() for name in names)
+    assert not any("autoencoder" in name for name in result.settings["best"].values())
 
 
 def test_extras_that_fail_are_left_out_and_said(done, two_studies, tiny_corpus, tiny_plan, monkeypatch):

@@ -66,8 +66,8 @@ def _how(settings: dict[str, Any]) -> str:
         f"{target['cells']:,} labelled cells of {len(target['types'])} types and {len(target['donors'])} "
         f"donor{'' if len(target['donors']) == 1 else 's'}, {target['genes']:,} genes. Every method was given the same "
         f"labelled cells and genes, and scored on {by[folds[0]['scheme']]}, in {len(folds)} folds, with {n} "
-        f"seed{'' if n == 1 else 's'}. The best pre-trained method and the best simple baseline of a fold were "
-        f"chosen on the other folds. Differences below {plan['min_effect']:g} are taken not to matter."
+        f"seed{'' if n == 1 else 's'}. Where the best of several methods is compared with the best of others, "
+        f"its interval allows for the choice. Differences below {plan['min_effect']:g} are taken not to matter."
     )
 
 

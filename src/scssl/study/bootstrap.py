@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 Metric = Literal["macro_f1", "balanced_accuracy", "accuracy"]
@@ -189,26 +191,60 @@ def interval(
     Interval
         Identical methods have a difference of exactly 0.
     """
-    given = [counts] if against is None else [counts, against]
-    n_units = len(units.weight)
-    whole = [score(np.einsum("u,su...->s...", units.weight, part), metric=metric) for part in given]
-    estimate = whole[0] if against is None else whole[0] - whole[1]
+    sides = [[counts]] if against is None else [[counts], [against]]
+    return best_interval(sides, units, metric=metric, level=level, n_resamples=n_resamples, seed=seed)
+
+
+def best_interval(
+    sides: Sequence[Sequence[NDArray[np.float64]]],
+    units: Units,
+    *,
+    metric: Metric = "macro_f1",
+    level: float = 0.95,
+    n_resamples: int = 4000,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap the best score of some methods, or its difference from the best of others, on the same cells.
+
+    What is best is found anew in each resample, so that the interval knows of the choice.
+
+    Parameters
+    ----------
+    sides
+        One list of methods, or two to compare, each method as `interval` takes it.
+    units, metric, level, n_resamples, seed
+        As for `interval`.
+
+    Returns
+    -------
+    Interval
+        Of the score of the best, or of the first side's best minus the second's.
+    """
+    n_seeds, n_units, _, n_classes = sides[0][0].shape
     rng = np.random.default_rng([seed, 0xB007])
     n_draws = round(units.weight.sum())
-    rows = max(1, min(n_resamples, _AT_ONCE // max(n_units, counts[0, 0].size)))
+    rows = max(1, min(n_resamples, _AT_ONCE // max(n_units, 3 * n_classes)))
+
+    def best_of_each(drawn: NDArray[np.float64], of_seeds: NDArray[np.float64]) -> NDArray[np.float64]:
+        best = [
+            np.max([(of_seeds * _resampled(part, drawn, metric=metric)).sum(axis=1) for part in side], axis=0)
+            for side in sides
+        ]
+        return np.asarray(best[0] if len(best) == 1 else best[0] - best[1])
+
+    estimate = best_of_each(units.weight[None], np.full((1, n_seeds), 1 / n_seeds))[0]
     values = []
     for start in range(0, n_resamples, rows):
         size = min(rows, n_resamples - start)
         drawn = rng.multinomial(n_draws, units.weight / units.weight.sum(), size=size).astype(np.float64)
-        of_seeds = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=size) / len(counts)
-        scores = [_resampled(part, drawn, metric=metric) for part in given]
-        values.append((of_seeds * (scores[0] if against is None else scores[0] - scores[1])).sum(axis=1))
+        of_seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=size) / n_seeds
+        values.append(best_of_each(drawn, of_seeds))
     found = np.concatenate(values)
     found = found[np.isfinite(found)]
     tail = expanded_tail(level, n_draws)
     low, high = np.quantile(found, [tail, 1 - tail]) if found.size else (np.nan, np.nan)
     return Interval(
-        estimate=float(estimate.mean()), low=float(low), high=float(high), level=level, unit=units.kind, n_units=n_draws
+        estimate=float(estimate), low=float(low), high=float(high), level=level, unit=units.kind, n_units=n_draws
     )
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from scssl.study.methods import SCRATCH
-from scssl.study.outcome import NOT_PREDICTED, Results, Setting, measure, plain, pooled, settings_of
+from scssl.study.outcome import Results, Setting, measure, plain, pooled, settings_of
 from scssl.study.verdict import Comparison, Verdict, judge
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scssl.study.bootstrap import Interval
@@ -23,42 +25,65 @@ BEST_BASELINE: Final = "best simple baseline"
 def compare(results: Results) -> tuple[pd.DataFrame, Verdict]:
     """Make all comparisons, and the verdict from the first two.
 
-    The best pre-trained method and the best simple baseline are chosen fold by fold on all other folds, so that being
-    chosen is no advantage.
+    The first is fixed beforehand: the fine-tuned network against the same one from scratch. In the second the best is
+    compared with the best, and which those are is found anew in each resample: the interval knows of the choice.
     """
     plan, table, verdict = results.plan, [], None
     for setting in settings_of(results):
         if setting.fraction != 1.0:
             continue
         rows = results.rows(setting.scheme)
-        candidates = {
-            BEST_PRETRAINED: [m.name for m in results.methods if m.name.startswith(f"{plan.pretexts[0]}:")],
-            BEST_BASELINE: [
-                m.name
-                for m in results.methods
-                if (m.group == "baseline" and m.name not in plan.extras) or m.name.startswith("none:")
-            ],
-        }
-        best = {}
-        for name, methods in candidates.items():
-            best[name], results.chosen[(name, setting)] = choose_best(results, methods, setting)
-        against = {SCRATCH: results.of(SCRATCH, setting), BEST_BASELINE: best[BEST_BASELINE]}
-        headline = []
-        for other, codes in against.items():
-            found = measure(results, best[BEST_PRETRAINED][:, rows], codes[:, rows], rows)
-            title = "the same network from scratch" if other == SCRATCH else f"the {other}"
-            headline.append(Comparison(method="The pre-trained network", against=title, interval=found))
-            table.append(_line(results, setting, BEST_PRETRAINED, other, found))
+        networks = [m.name for m in results.methods if m.name.startswith(f"{plan.pretexts[0]}:")]
+        simple = [m.name for m in results.methods if m.group == "baseline" and m.name not in plan.extras]
+        simple += [m.name for m in results.methods if m.name.startswith("none:")]
+        tuned = f"{plan.pretexts[0]}:finetune"
+        first = tuned if tuned in networks else BEST_PRETRAINED
+        pairs: list[tuple[str, str, Sequence[str], Sequence[str]]] = [
+            (first, SCRATCH, [tuned] if tuned in networks else networks, [SCRATCH]),
+            (BEST_PRETRAINED, BEST_BASELINE, networks, simple),
+            *(
+                (one, other, [one], [other])
+                for one, other in _pairs(results, setting)
+                if one != first or other != SCRATCH
+            ),
+        ]
+        for kind, names in ((BEST_PRETRAINED, networks), (BEST_BASELINE, simple)):
+            results.best[(kind, setting)] = _highest(results, names, setting)
+        found = []
+        for one, other, mine, theirs in pairs:
+            sides = [[results.of(name, setting) for name in names] for names in (mine, theirs)]
+            found.append(measure(results, sides[0], sides[1], rows))
+            table.append(_line(results, setting, one, other, found[-1]))
         if verdict is None:
-            verdict = judge(
-                scratch=headline[0], baseline=headline[1], min_effect=plan.min_effect, limits=limits(results, headline)
-            )
-        for first, second in _pairs(results, setting):
-            found = measure(results, results.of(first, setting)[:, rows], results.of(second, setting)[:, rows], rows)
-            table.append(_line(results, setting, first, second, found))
+            verdict = _judged(results, setting, fixed=first == tuned, scratch=found[0], baseline=found[1])
         table += _arms(results, setting, rows)
     assert verdict is not None
     return pd.DataFrame(table), verdict
+
+
+def _judged(results: Results, setting: Setting, *, fixed: bool, scratch: Interval, baseline: Interval) -> Verdict:
+    titles = {method.name: method.title for method in results.methods}
+    mine, theirs = (titles[results.best[(kind, setting)]] for kind in (BEST_PRETRAINED, BEST_BASELINE))
+    network = "The pre-trained network, fine-tuned," if fixed else "The pre-trained network in its best mode"
+    return judge(
+        scratch=Comparison(method=network, against="the same network from scratch", interval=scratch),
+        baseline=Comparison(
+            method=f"The best pre-trained mode ({mine})",
+            against=f"the best simple baseline ({theirs})",
+            interval=baseline,
+        ),
+        min_effect=results.plan.min_effect,
+        limits=limits(results, scratch),
+    )
+
+
+def _highest(results: Results, names: Sequence[str], setting: Setting) -> str:
+    rows = results.rows(setting.scheme)
+    scores = [
+        np.mean([pooled(results, codes, rows)["macro_f1"] for codes in results.of(name, setting)[:, rows]])
+        for name in names
+    ]
+    return names[int(np.argmax(scores))]
 
 
 def _pairs(results: Results, setting: Setting) -> list[tuple[str, str]]:
@@ -92,53 +117,16 @@ def _arms(results: Results, setting: Setting, rows: NDArray[np.int64]) -> list[d
     lines = []
     for method in results.methods:
         if method.group == "pre-trained" and results.has(method.name, setting) and results.has(method.name, other):
-            with_it, without = (results.of(method.name, place)[:, rows] for place in (setting, other))
+            with_it, without = ([results.of(method.name, place)] for place in (setting, other))
             found = measure(results, with_it, without, rows)
             lines.append(_line(results, setting, method.name, f"{method.name} (excluded)", found))
     return lines
 
 
-def choose_best(results: Results, methods: list[str], setting: Setting) -> tuple[NDArray[np.int64], list[str]]:
-    """Take for every fold the predictions of the method that scores highest on all other folds.
-
-    Parameters
-    ----------
-    results
-        All predictions.
-    methods
-        Names to choose from, the preferred first where they are level.
-    setting
-        Where.
-
-    Returns
-    -------
-    predicted : numpy.ndarray
-        (n_seeds, n_cells) codes.
-    chosen : list of str
-        Name of the method taken, per fold.
-    """
-    there = [name for name in methods if results.has(name, setting)]
-    folds = [split for split in results.splits if split.scheme == setting.scheme]
-    everything = results.rows(setting.scheme)
-    best = np.full((len(results.plan.seeds), results.target.n_cells), NOT_PREDICTED, dtype=np.int64)
-    chosen = []
-    for fold in folds:
-        others = np.setdiff1d(everything, fold.test)
-        rest = others if others.size else everything
-        scores = [
-            np.mean([pooled(results, codes, rest)["macro_f1"] for codes in results.of(name, setting)[:, rest]])
-            for name in there
-        ]
-        chosen.append(there[int(np.argmax(scores))])
-        best[:, fold.test] = results.of(chosen[-1], setting)[:, fold.test]
-    return best, chosen
-
-
-def limits(results: Results, headline: list[Comparison]) -> list[str]:
+def limits(results: Results, first: Interval) -> list[str]:
     """Say what the numbers do not cover."""
     found = []
     scheme = results.splits[0].scheme
-    first = headline[0].interval
     if scheme == "cell":
         found.append("There is one donor: cells of it were held out, so nothing here is known about other donors.")
     elif first.unit == "cell":

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scssl.errors import FormatError
-from scssl.study.bootstrap import Interval, Metric, choose_units, count, interval, score, total
+from scssl.study.bootstrap import Interval, Metric, best_interval, choose_units, count, score, total
 from scssl.study.methods import ANY
 from scssl.study.plan import SMALLEST_TYPE
 
@@ -51,8 +51,8 @@ class Results:
     """(n_seeds, n_cells) codes, by method and setting."""
     failed: dict[str, str] = field(default_factory=dict)
     """Methods of other packages that failed, and why; they are in no table."""
-    chosen: dict[tuple[str, Setting], list[str]] = field(default_factory=dict)
-    """Per setting and fold the method that was the best of its kind on all other folds."""
+    best: dict[tuple[str, Setting], str] = field(default_factory=dict)
+    """Per setting the method that scores highest of its kind."""
 
     def rows(self, scheme: Scheme) -> NDArray[np.int64]:
         """Cells that are scored in a scheme."""
@@ -170,7 +170,7 @@ def table_of_scores(results: Results) -> pd.DataFrame:
                 "group": method.group,
                 **plain(setting),
             }
-            found = measure(results, codes, None, rows)
+            found = measure(results, [results.of(method.name, setting)], [], rows)
             entry |= {"macro_f1": found.estimate, "low": found.low, "high": found.high, "unit": found.unit}
             each = [pooled(results, row, rows) for row in codes]
             entry["micro_f1"] = float(np.mean([scores["accuracy"] for scores in each]))
@@ -217,20 +217,20 @@ def table_per_type(results: Results) -> pd.DataFrame:
 
 def measure(
     results: Results,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64] | None,
+    first: Sequence[NDArray[np.int64]],
+    second: Sequence[NDArray[np.int64]],
     rows: NDArray[np.int64],
     *,
     metric: Metric = "macro_f1",
 ) -> Interval:
-    """Return the score of some predictions, or the difference of two, with its interval.
+    """Return the score of the best of some methods, or its difference from the best of others, with its interval.
 
     Parameters
     ----------
     results
         What was studied.
     first, second
-        (n_seeds, n_rows) predictions.
+        Predictions of methods, each (n_seeds, n_cells of the target); nothing as `second` for a score.
     rows
         Cells.
     metric
@@ -238,14 +238,13 @@ def measure(
     """
     target, plan = results.target, results.plan
     truth, n_classes = target.codes[rows], len(target.classes)
-    both = first if second is None else np.concatenate([first, second])
-    units = choose_units(target.donors[rows], truth, both)
+    sides = [[codes[:, rows] for codes in side] for side in (first, second) if side]
+    units = choose_units(target.donors[rows], truth, np.concatenate([codes for side in sides for codes in side]))
     counts = [
-        None if part is None else np.stack([count(truth, codes, units, n_classes=n_classes) for codes in part])
-        for part in (first, second)
+        [np.stack([count(truth, of_seed, units, n_classes=n_classes) for of_seed in codes]) for codes in side]
+        for side in sides
     ]
-    assert counts[0] is not None
-    return interval(counts[0], units, against=counts[1], metric=metric, level=plan.level, n_resamples=plan.n_resamples)
+    return best_interval(counts, units, metric=metric, level=plan.level, n_resamples=plan.n_resamples)
 
 
 def pooled(results: Results, codes: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[Metric, float]:

@@ -211,7 +211,7 @@ def run(
         },
         "splits": [_split(split, cells) for split in splits],
         "methods": [{"name": m.name, "title": m.title, "group": m.group} for m in results.methods],
-        "chosen": {f"{name}, {' / '.join(map(str, s))}": found for (name, s), found in results.chosen.items()},
+        "best": {f"{name}, {' / '.join(map(str, s))}": found for (name, s), found in results.best.items()},
         "notes": notes,
         "audit": leaks,
         "jobs": jobs,

@@ -31,7 +31,7 @@ import pandas as pd
 
 import scssl
 from benchmarks import protocol
-from benchmarks.annotation_tasks import Task, build_corpora, list_tasks
+from benchmarks.annotation_tasks import FOLDS, Task, build_corpora, list_tasks
 from scssl.metrics import classification_scores
 from scssl.study.bootstrap import choose_units, count, interval
 from scssl.tasks import Annotator
@@ -48,9 +48,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keeps corpora, models and predictions")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", default="", help="names, separated by commas; all by default")
+    parser.add_argument("--only-kept", action="store_true", help="score what is in the folder, and run nothing")
     given = parser.parse_args()
     peers = os.environ.get("PEERS_PYTHON", "")
-    methods = [*(f"scssl {mode}" for mode in MODES), *BASELINES, *(PEERS if peers else ())]
+    methods = [*(f"scssl {mode}" for mode in MODES), *BASELINES, *(PEERS if peers or given.only_kept else ())]
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,14 +62,18 @@ def main() -> None:
                 if given.tasks and task.name not in given.tasks.split(","):
                     continue
                 for method in methods:
+                    if given.only_kept and not _kept(task, method, seed=seed, folder=folder).is_file():
+                        continue
                     found = predict(task, method, corpora=corpora, seed=seed, folder=folder, peers=peers)
                     rows.append({"task": task.name, "part": task.part, "method": method, "seed": seed, **found})
                     print(task.name, task.part, method, seed, found["cpu_seconds"], flush=True)
-    table = summarise(rows)
+    parts = pd.DataFrame(rows).groupby(["task", "method", "seed"])["part"].nunique()
+    whole = {key for key, n in parts.items() if n == (FOLDS if key[0] == "kang_donors" else 1)}
+    table = summarise([row for row in rows if (row["task"], row["method"], row["seed"]) in whole])
     protocol.write(
         "annotate",
         command="OMP_NUM_THREADS=1 PEERS_PYTHON=... python -m benchmarks.annotate",
-        result={"epochs": EPOCHS, "seeds": given.seeds, "peers": bool(peers), "scores": table},
+        result={"epochs": EPOCHS, "scores": table},
     )
     print(pd.DataFrame(table).drop(columns=["interval"]).to_string())
 
@@ -77,7 +82,7 @@ def predict(
     task: Task, method: str, *, corpora: dict[str, Path], seed: int, folder: Path, peers: str
 ) -> dict[str, Any]:
     """Name the cells of a task's query; or read what was kept."""
-    kept = folder / f"{task.name}-{task.part}-{seed}-{method.replace(' ', '_')}.json"
+    kept = _kept(task, method, seed=seed, folder=folder)
     if not kept.is_file():
         unfinished = kept.with_suffix(".part")
         if method in PEERS:
@@ -95,6 +100,10 @@ def predict(
             unfinished.write_text(json.dumps(found))
         unfinished.rename(kept)
     return json.loads(kept.read_text()) | {"query": str(task.query)}
+
+
+def _kept(task: Task, method: str, *, seed: int, folder: Path) -> Path:
+    return folder / f"{task.name}-{task.part}-{seed}-{method.replace(' ', '_')}.json"
 
 
 def pretrained(corpus: Path, *, seed: int, folder: Path) -> scssl.CellModel:

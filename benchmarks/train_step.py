@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -105,7 +104,10 @@ def child(name: str, n_genes: int) -> None:
     arm = ARMS[name](cells, dense)
     for number in range(3):
         arm.step(number)
-    print(json.dumps(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)))
+    # Not from getrusage, which hands down what the parent had.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    kilobytes = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    print(json.dumps(round(kilobytes / 1e6, 2)))
 
 
 def main() -> None:
@@ -123,19 +125,28 @@ def main() -> None:
         return
     started = measuring.load()
     rows = [row for n_genes in sizes for row in compare(n_genes, rounds=given.rounds)]
-    for row in rows:
-        command = [sys.executable, "-m", "benchmarks.train_step", "--threads", str(given.threads)]
-        command += ["--child", row["arm"], "--genes", str(row["n_genes"])]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        row["peak_gb"] = json.loads(out.splitlines()[-1])
+    add_memory(rows, threads=given.threads)
     if given.scvi:
-        script = Path(__file__).parent / "peers" / "scvi_step.py"
-        for n_genes in sizes:
-            command = [given.scvi, str(script), str(given.threads), str(n_genes)]
-            rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        rows += scvi_rows(given.scvi, sizes, threads=given.threads)
     command_line = f"python -m benchmarks.train_step --threads {given.threads} --genes {given.genes}"
     result = {"threads": given.threads, "batch_size": N_CELLS, "load_before": started, "rows": rows}
     measuring.write("train_step", command=command_line, result=result, where=measuring.machine())
+
+
+def add_memory(rows: list[dict[str, Any]], *, threads: int) -> None:
+    """Measure the peak memory of each row's step, in a process of its own."""
+    for row in rows:
+        command = [sys.executable, "-m", "benchmarks.train_step", "--threads", str(threads)]
+        command += ["--child", row["arm"], "--genes", str(row["n_genes"])]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        row["peak_gb"] = json.loads(out.splitlines()[-1])
+
+
+def scvi_rows(python: str, sizes: list[int], *, threads: int) -> list[dict[str, Any]]:
+    """Measure SCVI by its own Python."""
+    script = Path(__file__).parent / "peers" / "scvi_step.py"
+    commands = [[python, str(script), str(threads), str(n_genes)] for n_genes in sizes]
+    return [json.loads(subprocess.run(c, check=True, capture_output=True, text=True).stdout) for c in commands]
 
 
 if __name__ == "__main__":

@@ -116,12 +116,18 @@ def main() -> None:
     parser.add_argument("--genes", default="19331,4000,2000")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--scvi", default="", help="python with scvi-tools")
+    parser.add_argument("--corpus", type=Path, help="time steps on this corpus' own batches too, and nothing else")
     parser.add_argument("--child", default="")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     sizes = [int(n) for n in given.genes.split(",")]
     if given.child:
         child(given.child, sizes[0])
+        return
+    if given.corpus is not None:
+        row = behind_compute(given.corpus, threads=given.threads)
+        command_line = f"python -m benchmarks.train_step --threads {given.threads} --corpus FOLDER"
+        measuring.write("train_loading", command=command_line, result=row, where=measuring.machine())
         return
     started = measuring.load()
     rows = [row for n_genes in sizes for row in compare(n_genes, rounds=given.rounds)]
@@ -140,6 +146,35 @@ def add_memory(rows: list[dict[str, Any]], *, threads: int) -> None:
         command += ["--child", row["arm"], "--genes", str(row["n_genes"])]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         row["peak_gb"] = json.loads(out.splitlines()[-1])
+
+
+def behind_compute(path: Path, *, threads: int, n_batches: int = 24, rounds: int = 3) -> dict[str, Any]:
+    """Time steps on batches as they come from disk, and on the same number that are in memory, in turn."""
+    import scssl
+
+    loader = scssl.Corpus.open(path).loader(batch_size=N_CELLS, seed=0)
+    held = [b for _, b in zip(range(4), loader, strict=False)]
+    arms = {"mask per cell": (), "one mask per batch": GROUPED}
+    out: dict[str, Any] = {"threads": threads, "batch_size": N_CELLS, "corpus_cells": loader.n_cells, "rows": []}
+    for name, overrides in arms.items():
+        ours = Ours(held, overrides=overrides)
+        rates: dict[str, list[float]] = {"from disk": [], "in memory": []}
+        for number in range(2 * rounds + 2):
+            where = "from disk" if number % 2 else "in memory"
+            source = loader if number % 2 else held * n_batches
+            started = 0.0
+            for step, cells in zip(range(n_batches + 1), source, strict=False):
+                ours.on(cells, step)
+                # The first batch waits for the first pool; what is measured is whether later ones do.
+                started = time.perf_counter() if step == 0 else started
+            if number > 1:
+                rates[where].append(N_CELLS * n_batches / (time.perf_counter() - started))
+        median = {where: statistics.median(found) for where, found in rates.items()}
+        share = statistics.median([a / b for a, b in zip(rates["from disk"], rates["in memory"], strict=True)])
+        row = {"arm": name, "share": round(share, 3)} | {f"{w}, cells/s": round(r) for w, r in median.items()}
+        out["rows"].append(row)
+        print(row, flush=True)
+    return out
 
 
 def scvi_rows(python: str, sizes: list[int], *, threads: int) -> list[dict[str, Any]]:

@@ -52,8 +52,12 @@ class Ours:
 
     def step(self, number: int) -> None:
         """Take a step."""
+        self.on(self._batches[number % len(self._batches)], number)
+
+    def on(self, cells: CellBatch, number: int) -> None:
+        """Take a step on a batch."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bf16):
-            loss = self.task.losses(self._batches[number % len(self._batches)], draw=Draw(0, number))["loss"]
+            loss = self.task.losses(cells, draw=Draw(0, number))["loss"]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.task.parameters(), 1.0)
         self._optimiser.step()

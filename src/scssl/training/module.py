@@ -115,11 +115,13 @@ class PretrainModule(LightningModule):
         optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         schedule: torch.optim.lr_scheduler.LRScheduler
         if settings.schedule == "one_cycle":
+            n_steps = max(2, training.epochs * self.steps_per_epoch)
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimiser,
                 max_lr=settings.learning_rate,
-                total_steps=max(2, training.epochs * self.steps_per_epoch),
-                pct_start=0.1,
+                total_steps=n_steps,
+                # A rise that ends with the very first step is divided by zero in torch.
+                pct_start=max(0.1, 1.5 / n_steps),
                 cycle_momentum=False,
             )
             return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scssl.corpus import Corpus
     from scssl.model import CellModel
     from scssl.tasks import Annotation
+    from scssl.tasks.annotate.settings import Calibrate
 
 STEPS = 7
 
@@ -191,7 +192,12 @@ def _comparisons(atlas: AnnData, halves: tuple[AnnData, AnnData], *, corpus: Cor
 def _by_model(comparison: Comparison, *, model: CellModel, plan: Plan) -> Scored:
     from scssl.tasks import Annotator
 
-    fitted = [Annotator(model, mode="zero_shot", k=plan.k).fit(r, labels="cell_type") for r in comparison.references]
+    # Confidence is learned from held-out donors: there are none in the other comparisons, or too few of their cells.
+    calibrate: Calibrate = "auto" if comparison.name == ATLAS else "never"
+    fitted = [
+        Annotator(model, mode="zero_shot", k=plan.k, calibrate=calibrate).fit(r, labels="cell_type")
+        for r in comparison.references
+    ]
     return _score(comparison, MODEL, [annotator.annotate(comparison.query) for annotator in fitted])
 
 

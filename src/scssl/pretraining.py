@@ -20,6 +20,8 @@ from scssl.model import CellModel
 from scssl.model_files import RunFolder
 from scssl.ranks import Ranks, check_devices
 from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments
+from scssl.training.devices import resolve_device
+from scssl.training.loggers import check_loggers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,6 +148,9 @@ def pretrain(
             seed=seed,
             overrides=overrides,
         )
+    # Before a run with `overwrite` empties its folder.
+    resolve_device(device)
+    check_loggers(loggers)
     if n_processes > 1:
         options = {"device": device, "loggers": loggers, "overwrite": overwrite, "resume": resume}
         corpus = gather(data, **files, seed=settings.training.seed)  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import anndata as ad
 import numpy as np
@@ -129,3 +130,13 @@ def test_presets_and_pretexts_are_listed(capsys):
         assert name in capsys.readouterr().out
         assert main([command, "--json"]) == 0
         assert name in {row["name"] for row in json.loads(capsys.readouterr().out)[command]}
+
+
+@pytest.mark.parametrize("option", [("--device", "mps"), ("--logger", "wandb"), ("--device", "mps", "--devices", "2")])
+def test_a_model_outlives_an_overwrite_that_cannot_begin(corpus_dir, model, capsys, monkeypatch, option):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    before = {file: file.read_bytes() for file in model.rglob("*") if file.is_file()}
+    assert main(["pretrain", str(corpus_dir), "--out", str(model), "--overwrite", "--preset", "small", *option]) == 2
+    assert "available" in (said := capsys.readouterr().err) or "not installed" in said
+    assert {file: file.read_bytes() for file in model.rglob("*") if file.is_file()} == before

@@ -5,18 +5,41 @@ from __future__ import annotations
 import importlib.util
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scssl.errors import SettingsError, import_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from scssl.training.config import Config
 
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 PROJECT = "scssl"
+
+
+def check_loggers(names: Sequence[LoggerName] | None) -> None:
+    """Check that loggers can be made, before anything is written.
+
+    Parameters
+    ----------
+    names
+        As in `make_loggers`.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such logger.
+    MissingExtraError
+        If its package is not installed.
+    """
+    for name in names or ():
+        if name not in _MAKERS:
+            message = f"logger {name!r} does not exist; choose one of: {', '.join(_MAKERS)}"
+            raise SettingsError(message)
+        if _MAKERS[name] is not None:
+            import_extra(name, extra=name)
 
 
 def make_loggers(names: Sequence[LoggerName] | None, *, directory: Path, config: Config) -> list[Any]:
@@ -40,16 +63,9 @@ def make_loggers(names: Sequence[LoggerName] | None, *, directory: Path, config:
     """
     installed = importlib.util.find_spec("tensorboard") is not None
     chosen = names if names is not None else ("tensorboard",) if installed else ()
-    makers = {"csv": None, "tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
-    loggers = []
-    for name in dict.fromkeys(chosen):
-        if name not in makers:
-            message = f"logger {name!r} does not exist; choose one of: {', '.join(makers)}"
-            raise SettingsError(message)
-        maker = makers[name]
-        if maker is not None:
-            import_extra(name, extra=name)
-            loggers.append(maker(directory))
+    check_loggers(chosen)
+    makers = (_MAKERS[name] for name in dict.fromkeys(chosen))
+    loggers = [maker(directory) for maker in makers if maker is not None]
     for logger in loggers:
         if type(logger).__name__ != "TensorBoardLogger":
             logger.log_hyperparams(asdict(config))
@@ -82,3 +98,11 @@ def _mlflow(directory: Path) -> Any:
         # A database in one file: MLflow has given up its folders of files.
         options = {"tracking_uri": f"sqlite:///{logs / 'mlflow.db'}", "artifact_location": str(logs / "mlartifacts")}
     return MLFlowLogger(experiment_name=experiment, run_name=directory.resolve().name, **options)
+
+
+_MAKERS: Final[dict[str, Callable[[Path], Any] | None]] = {
+    "csv": None,
+    "tensorboard": _tensorboard,
+    "wandb": _wandb,
+    "mlflow": _mlflow,
+}

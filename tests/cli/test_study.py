@@ -81,6 +81,7 @@ def test_study_judges_and_reports(files, tmp_path, capsys):
         ([*COLUMNS, "--folds", "1"], "folds is 1"),
         ([*COLUMNS, "--jobs", "0"], "jobs is 0"),
         ([*COLUMNS, "--arm", "some"], "some"),
+        (["--labels", "donor", "--donor", "donor"], "none can be both learned and predicted"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

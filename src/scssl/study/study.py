@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scssl.corpus.gather import gather as gather_corpus
-from scssl.errors import ScsslError, SettingsError
+from scssl.errors import DataError, ScsslError, SettingsError
 from scssl.log import logger
 from scssl.study import outcome
 from scssl.study.baselines import get_baseline
@@ -162,6 +162,12 @@ def run(
     splits = make_splits(
         cells.codes, cells.donors, folds=chosen.folds, sources=cells.sources, source_names=cells.source_names
     )
+    if not splits:
+        message = (
+            f"{cells.file}: no type in obs[{labels!r}] has cells of two donors in obs[{donor!r}], so none can be both "
+            "learned and predicted; choose another column for --labels or --donor"
+        )
+        raise DataError(message)
     notes = [*cells.notes, *_notes(chosen, splits)]
     methods = list_methods(chosen)
     todo = list_jobs(chosen, methods, splits)

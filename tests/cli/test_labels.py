@@ -155,3 +155,16 @@ def test_an_ontology_that_is_none(files, capsys):
     code, _, err = run(capsys, query, "--labels", "type", "--ontology", query)
     assert code == 2
     assert "only .obo files of the Cell Ontology" in err
+
+
+def test_an_input_is_kept_however_its_path_is_written(files, tmp_path, capsys):
+    query, _, obo = files
+    (tmp_path / "decided.csv").write_text("label,term\nB,CL:0000542\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "decided.csv")
+    for path in (tmp_path / "folder" / ".." / "decided.csv", tmp_path / "link.csv"):
+        options = ["--terms", tmp_path / "decided.csv", "--terms-out", path, "--overwrite"]
+        code, _, err = run(capsys, query, "--labels", "type", "--ontology", obo, *options)
+        assert code == 2
+        assert "is an input" in err
+    assert (tmp_path / "decided.csv").read_text() == "label,term\nB,CL:0000542\n"

@@ -73,7 +73,7 @@ def labels(
         raise SettingsError(message)
     for path in (out, terms_out):
         _check_writable(path, overwrite=overwrite, inputs=[file, to, terms, to_terms, ontology])
-    if out is not None and terms_out is not None and out.absolute() == terms_out.absolute():
+    if out is not None and terms_out is not None and out.resolve() == terms_out.resolve():
         message = f"--out and --terms-out are the same file, {out}; give two names"
         raise SettingsError(message)
     source = CellOntology.open(ontology)
@@ -99,7 +99,7 @@ def _check_writable(path: Path | None, *, overwrite: bool, inputs: list[Path | N
 
     if path is None:
         return
-    if any(other is not None and other.absolute() == path.absolute() for other in inputs):
+    if any(other is not None and other.resolve() == path.resolve() for other in inputs):
         message = f"{path} is an input, which is never changed; choose another name"
         raise SettingsError(message)
     if path.suffix.lower() != ".csv":

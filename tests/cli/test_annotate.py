@@ -207,3 +207,16 @@ def test_explained_labels(folder, tmp_path, capsys):
     assert {"cell", "label", "gene", "score"} <= set(pd.read_csv(tmp_path / "why" / "genes_per_cell.csv").columns)
     assert main([*words, "--overwrite"]) == 2
     assert "choose another folder for --explain" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("save", "explain"),
+    [("same", "same"), ("o.h5ad", None), ("o.h5ad/in", None), ("a", "a/in"), ("../MODEL/in", None)],
+)
+def test_results_in_the_place_of_each_other_are_refused_before_the_work(folder, tmp_path, capsys, save, explain):
+    save = folder / "model" / "in" if "MODEL" in save else tmp_path / save
+    more = [] if explain is None else ["--explain", str(tmp_path / explain)]
+    assert main(command(folder, tmp_path / "o.h5ad", "--save", str(save), *more)) == 2
+    assert "choose another place for --" in capsys.readouterr().err.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == []
+    assert not (folder / "model" / "in").exists()

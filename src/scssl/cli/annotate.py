@@ -111,6 +111,7 @@ def annotate(
     if explain is not None and explain.exists():
         message = f"{explain} exists already; choose another folder for --explain"
         raise SettingsError(message)
+    _check_apart(model, {"--out": out, "--explain": explain, "--save": save})
     names = read_label_map(label_map) if label_map is not None else None
     given: dict[str, Any] = {
         "mode": mode, "k": k, "class_weight": class_weight, "calibrate": calibrate, "error_rate": error_rate,
@@ -153,6 +154,18 @@ def annotate(
         annotation, scores, out=out, keys=[*results.obs, *results.obsm], truth=truth, save=save,
         explanation=explanation, explained=explain,
     )  # fmt: skip
+
+
+def _check_apart(model: Path, results: dict[str, Path | None]) -> None:
+    """No result may be in the place of another, or in the model's folder."""
+    from scssl.errors import SettingsError
+
+    given = {"--model": model, **{option: path for option, path in results.items() if path is not None}}
+    for inner in given.keys() & results.keys():
+        for outer in given.keys() - {inner}:
+            if given[inner].resolve().is_relative_to(given[outer].resolve()):
+                message = f"{inner} {given[inner]} lies in {outer} {given[outer]}; choose another place for {inner}"
+                raise SettingsError(message)
 
 
 def _check_saved(model: Path, given: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 import scssl
@@ -237,6 +238,9 @@ def test_damaged_annotators_are_refused(saved):
     rejects("does not describe", format="other")
     rejects("malformed", classes=[1, 2])
     rejects("malformed", k=0)
+    rejects("does not fit", k=10**6)
+    rejects("malformed", classes=["type_1"] * len(settings["classes"]))
+    rejects("malformed", trust={**settings["trust"], "held_out": {}})
     rejects("does not fit", classes=["type_1"])
     (path / "annotator.json").write_text("{")
     with pytest.raises(FormatError, match="not JSON"):
@@ -245,6 +249,11 @@ def test_damaged_annotators_are_refused(saved):
     weights = (path / "reference.safetensors").read_bytes()
     (path / "reference.safetensors").write_bytes(weights[:-10])
     with pytest.raises(FormatError, match="cannot be read"):
+        Annotator.load(path)
+    (path / "reference.safetensors").write_bytes(weights)
+    arrays = load_file(path / "reference.safetensors")
+    save_file({**arrays, "embedding": np.full_like(arrays["embedding"], np.nan)}, path / "reference.safetensors")
+    with pytest.raises(FormatError, match="does not fit"):
         Annotator.load(path)
     (path / "reference.safetensors").write_bytes(weights)
     shutil.rmtree(path / "model")

@@ -115,6 +115,8 @@ def read(path: Path) -> tuple[AnnotatorSettings, Fitted]:
         and len(codes) > 0
         and codes.min() >= 0
         and codes.max() < n_classes
+        and np.isfinite(embedding).all()
+        and (settings.mode != "zero_shot" or settings.k <= len(codes))
     )
     if not fits or embedding is None or codes is None:
         message = f"{path / REFERENCE} does not fit {file}: altered, or of another annotator"
@@ -219,6 +221,7 @@ def _read_settings(file: Path) -> dict[str, Any]:
     good = (
         isinstance(classes, list)
         and all(isinstance(name, str) for name in classes)
+        and len(set(classes)) == len(classes)
         and isinstance(settings.get("k"), int)
         and isinstance(settings.get("mode"), str)
         and isinstance(settings.get("reference"), str)

@@ -108,6 +108,8 @@ class Trust:
             and 0 < values["temperature"] < float("inf")
             and isinstance(values.get("by_donor"), bool)
             and isinstance(values.get("held_out"), dict)
+            and isinstance(values["held_out"].get("confidence"), int | float)
+            and isinstance(values["held_out"].get("unit"), str)
             and {"sets", "novelty"} <= values.keys()
         )
         if not good:

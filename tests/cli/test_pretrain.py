@@ -137,6 +137,7 @@ def test_a_model_outlives_an_overwrite_that_cannot_begin(corpus_dir, model, caps
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     monkeypatch.setitem(sys.modules, "wandb", None)
     before = {file: file.read_bytes() for file in model.rglob("*") if file.is_file()}
+    assert before
     assert main(["pretrain", str(corpus_dir), "--out", str(model), "--overwrite", "--preset", "small", *option]) == 2
     assert "available" in (said := capsys.readouterr().err) or "not installed" in said
     assert {file: file.read_bytes() for file in model.rglob("*") if file.is_file()} == before

@@ -127,7 +127,7 @@ def network_config(plan: Plan, pretext: str, *, seed: int) -> Config:
 
 def fit_job(work: Work, job: Job) -> None:
     """Fit one method on the labelled cells of a split, name the test cells, and write what came out."""
-    if work.store.has(job):
+    if work.store.has(job, n_test=len(work.splits[job.split].test)):
         return
     split, method = work.splits[job.split], work.methods[job.method]
     key = (job.seed, job.split, job.labels)

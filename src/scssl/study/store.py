@@ -52,9 +52,10 @@ class Store:
             return None
         return dict(content)
 
-    def has(self, job: Job) -> bool:
-        """Say whether a result is there."""
-        return self.read(job) is not None
+    def has(self, job: Job, *, n_test: int) -> bool:
+        """Say whether a result is there, with a prediction for each of `n_test` cells."""
+        result = self.read(job)
+        return result is not None and len(result["predicted"]) == n_test
 
     def write(self, job: Job, *, predicted: NDArray[np.integer], **content: Any) -> None:
         """Write a result.

@@ -190,7 +190,7 @@ def run(
         device=device, threads=threads,
     )  # fmt: skip
     missing_networks = [network for network in networks if not work.done(network)]
-    missing = [job for job in todo if not store.has(job)]
+    missing = [job for job in todo if not store.has(job, n_test=len(splits[job.split].test))]
     logger.info("%s", estimate(work, missing_networks, missing, jobs=jobs))
     if len(missing) < len(todo):
         logger.info("%d of %d results are there already", len(todo) - len(missing), len(todo))

@@ -209,6 +209,19 @@ def test_explained_labels(folder, tmp_path, capsys):
     assert "choose another folder for --explain" in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_genes_that_spoke_by_their_absence_are_told_apart():
+    from scssl.cli._annotate_outcome import _genes
+    from scssl.tasks.annotate.explanation import Explanation
+
+    columns = ["label", "gene", "symbol", "mean_log1p", "baseline_log1p"]
+    rows = [["T", "ENSG1", "CD3D", 2.0, 0.5], ["T", "ENSG2", "HLA-DRA", 0.1, 0.9], ["T", "ENSG3", None, 1.0, 0.9]]
+    per_type, empty = pd.DataFrame(rows, columns=columns), pd.DataFrame()
+    found = Explanation(per_cell=empty, per_type=per_type, cells=empty, settings={})
+    result = {}
+    assert _genes(found, result, folder="why")[-1] == "  T: CD3D, without HLA-DRA, ENSG3"
+    assert result["genes"]["labels"] == {"T": ["CD3D", "HLA-DRA", "ENSG3"]}
+
+
 @pytest.mark.parametrize(
     ("save", "explain"),
     [("same", "same"), ("o.h5ad", None), ("o.h5ad/in", None), ("a", "a/in"), ("../MODEL/in", None)],

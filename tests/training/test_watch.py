@@ -28,6 +28,16 @@ def test_spread_rank_and_neighbours_are_logged(corpus, tmp_path):
     assert history["probe_macro_f1"].max() > 0.2
 
 
+def test_cells_of_one_type_are_not_scored(atlas, tmp_path):
+    adata = atlas.copy()
+    adata.obs["kind"] = np.where(adata.obs_names == adata.obs_names[0], "rare", "all others")
+    corpus = Corpus.from_anndata(adata, genes="union", obs=["kind"])
+    overrides = [*SHORT, "training.probe_every=1", "training.probe=kind"]
+    pretrain(corpus, max_epochs=2, overrides=overrides, out=tmp_path / "m")
+    history = pd.read_csv(tmp_path / "m" / "history.csv")
+    assert history["probe_macro_f1"].isna().all()
+
+
 def test_the_labels_guide_nothing(corpus):
     models = [
         pretrain(corpus, max_epochs=2, overrides=[*SHORT, "training.precision=fp32", f"training.probe={probe}"])

@@ -83,7 +83,10 @@ def _genes(explanation: Explanation, result: dict[str, Any], *, folder: str) -> 
         shown = table.head(GENES_SHOWN)
         names = [str(symbol or gene) for symbol, gene in zip(shown["symbol"], shown["gene"], strict=True)]
         labels[str(label)] = names
-        lines.append(f"  {label}: {', '.join(names)}")
+        # A gene below its mean spoke for the label by its absence, and is no marker of it.
+        absent = shown["mean_log1p"] < shown["baseline_log1p"]
+        words = [f"without {name}" if gone else name for name, gone in zip(names, absent, strict=True)]
+        lines.append(f"  {label}: {', '.join(words)}")
     result["genes"] = {"folder": folder, "labels": labels, "settings": explanation.settings}
     return [escape(line) for line in lines]
 
@@ -154,7 +157,8 @@ def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
         table = scores.coverage
         mean = float((table["coverage"] * table["n_cells"]).sum() / table["n_cells"].sum())
         lowest = f", lowest of {len(table)} donors {table['coverage'].min():.3f}" if len(table) > 1 else ""
-        lines.append(f"label sets hold the true label of {mean:.3f} of cells{lowest}")
+        counted = "cells" if table["n_cells"].sum() == scores.n_cells else "cells of known donor"
+        lines.append(f"label sets hold the true label of {mean:.3f} of {counted}{lowest}")
     if scores.rejection is not None:
         known, new = scores.rejection["known"], scores.rejection["new"]
         parts = [] if known is None else [f"{known:.3f} of cells of types that the reference has"]
@@ -164,7 +168,7 @@ def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
         lines.append(
             "not in the reference, so counted as wrong: "
             + ", ".join(escape(name) for name in scores.missing_classes)
-            + " (give --label-map if the reference has other names for them)"
+            + " (--label-map says what the reference calls them, if it has them)"
         )
     if scores.unused_cells:
         lines.append(f"{scores.unused_cells:,} cells without a true label were not scored")

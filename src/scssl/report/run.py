@@ -188,7 +188,9 @@ class Run:
         """
         path = Path(folder) / FILE
         if not path.is_file():
-            message = f"{folder}: no {FILE} there. Give a folder written by `scssl pretrain` or `scssl demo`."
+            message = (
+                f"{folder}: no {FILE} there. Give a folder written by `scssl pretrain`, `scssl study` or `scssl demo`."
+            )
             raise FormatError(message)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

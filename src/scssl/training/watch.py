@@ -86,7 +86,8 @@ class Watch(Callback):
         from sklearn.neighbors import KNeighborsClassifier
 
         reference, known = self._embed(module, "train")
-        if (known >= 0).sum() < NEIGHBOURS or not (labels >= 0).any():
+        # Where all cells looked at are of one type, any embedding would score 1.
+        if (known >= 0).sum() < NEIGHBOURS or len(np.unique(labels[labels >= 0])) < 2:
             return math.nan
         assert self._labels is not None
         names = np.array(self._corpus.categories[self._labels], dtype=object)

@@ -169,6 +169,18 @@ def test_missing_donors_judge_nothing(model, cells, caplog, mode):
     assert annotator.fitted.trust.held_out["unit"] == "donors"
 
 
+def test_an_unknown_donor_is_no_donor_of_its_own(fitted, cells):
+    query = cells[1].copy()
+    donors = query.obs["donor"].astype(object)
+    donors[::4], donors[1::4] = "Unknown", None
+    query.obs["donor"] = donors
+    coverage = fitted["zero_shot"].evaluate(query).coverage
+    assert set(coverage.index) == set(donors[2::4]) | set(donors[3::4])
+    assert coverage["n_cells"].sum() == donors[2::4].size + donors[3::4].size
+    query.obs["donor"] = "unknown"
+    assert fitted["zero_shot"].evaluate(query).coverage.index.tolist() == ["all"]
+
+
 def test_labels_that_the_reference_lacks(fitted, cells):
     query = cells[1].copy()
     query.obs["cell_type"] = query.obs["cell_type"].astype(str).replace({"type_2": "new"})

@@ -22,7 +22,7 @@ def test_a_shifted_query_of_sure_labels_is_kept(caplog):
     found, note = settle_shift(REASONS, np.full(10, 0.85), held_out=0.9, trained=False, file="q.h5ad")
     assert found.tolist() == [""] * 6 + [LOW] * 2 + [""] * 2
     assert note.startswith("not by distance")
-    assert "q.h5ad: 60 % of the cells" in caplog.text
+    assert "q.h5ad: 60 % of the cells are farther from the reference than its own held-out cells" in caplog.text
 
 
 def test_a_query_of_other_types_stays_rejected(caplog):

@@ -127,7 +127,13 @@ class Annotation:
         known = true.notna().to_numpy()
         codes = pd.Index(classes, dtype=object).get_indexer(pd.Index(true[known], dtype=object)).astype(np.int64)
         column = donor or GUESSED
-        donors = self.obs[column][known].astype(str).to_numpy() if column in self.obs.columns else None
+        donors = None
+        if column in self.obs.columns:
+            # Cells of unknown donor are of no donor, rather than of one more.
+            names = self.obs[column][known].astype(object).map(str, na_action="ignore")
+            empty = {name.strip().casefold() for name in unlabelled}
+            no_donor = names.isna() | names.astype(str).str.strip().str.casefold().isin(empty)
+            donors = None if no_donor.all() else names.where(~no_donor, None).to_numpy(dtype=object)
         return AnnotationScores(
             **vars(scores),
             calibration=calibration_scores(codes, self.probabilities[known]) if self.calibrated else None,

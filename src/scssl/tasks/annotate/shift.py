@@ -56,7 +56,7 @@ def settle_shift(
     mean = float(np.mean(confidence))
     if mean >= held_out - (SURE_IF_TRAINED if trained else SURE):
         logger.warning(
-            "%s: %.0f %% of the cells are farther from the reference than its own donors are from each other, as "
+            "%s: %.0f %% of the cells are farther from the reference than its own held-out cells are, as "
             "happens with another chemistry, though labels are about as sure (%.2f on average; %.2f on held-out "
             "reference cells): none is called unknown for its distance, and types that the reference lacks go "
             "unnoticed. A reference of several data sets, one of this kind among them, would tell",

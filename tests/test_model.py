@@ -326,3 +326,28 @@ def test_a_model_keeps_its_gene_programmes(adata, tmp_path, masking):
 def test_programmes_without_a_use_are_refused(adata):
     with pytest.raises(SettingsError, match="masking is random"):
         scssl.pretrain(adata, genes="union", overrides=["task.programmes=modules:5"])
+
+
+def test_a_model_outlives_the_run_that_was_to_replace_it(adata, tmp_path):
+    out = tmp_path / "model"
+    first = scssl.pretrain(adata, preset="small", genes="union", max_epochs=1, out=out)
+    overrides = ["optimiser.learning_rate=1e30", "optimiser.gradient_clip=0"]
+    with pytest.raises(ScsslError, match="lower optimiser"):
+        scssl.pretrain(adata, preset="small", genes="union", max_epochs=1, overrides=overrides, out=out, overwrite=True)
+    if (out / "checkpoints" / "last.ckpt").is_file():  # it can be gone on with; the model waits beside it
+        assert scssl.load(tmp_path / ".model.before").config == first.config
+    else:
+        assert scssl.load(out).config == first.config
+    again = scssl.pretrain(adata, preset="small", genes="union", max_epochs=2, out=out, overwrite=True)
+    assert scssl.load(out).config == again.config != first.config
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_files_with_few_of_the_models_genes_are_warned_about(adata, caplog):
+    model = scssl.pretrain(adata, preset="small", genes="union", max_epochs=1)
+    few = adata[:, :55].copy()
+    model.embed(few)
+    assert "measured 55 of the model's" in caplog.text
+    caplog.clear()
+    model.embed(adata)
+    assert "measured" not in caplog.text

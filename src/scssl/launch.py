@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PATIENCE: Final = 60.0
 """Seconds that the others get to end after a process that was interrupted has saved and ended."""
 POLL: Final = 0.05
+LAUNCHED: Final = "SCSSL_LAUNCHED"
+"""Environment variable of processes that were started here."""
 
 
 def launch(target: str, arguments: Sequence[dict[str, Any]], *, environments: Sequence[dict[str, str]] = ()) -> None:
@@ -56,8 +58,14 @@ def launch(target: str, arguments: Sequence[dict[str, Any]], *, environments: Se
         For any other failure.
     """
     n = len(arguments)
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
-    common |= {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n)}
+    common = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "NODE_RANK": "0",
+        LAUNCHED: "1",
+    }
+    common |= {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), LAUNCHED: "1"}
     if not any(name in os.environ for name in CHOSEN_BY):
         common["OMP_NUM_THREADS"] = str(max(1, n_cores() // n))
     with tempfile.TemporaryDirectory() as scratch, Signals() as signals:

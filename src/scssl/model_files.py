@@ -294,7 +294,7 @@ class RunFolder:
         return [name for name in names if name not in cls.OURS and not name.startswith(SAVING)]
 
     def begin(self, config: dict[str, Any], *, corpus_id: str) -> Path:
-        """Make the folder (emptied if there was a run), note the settings in it, and return its path.
+        """Make the folder (what was there is put aside), note the settings in it, and return its path.
 
         Raises
         ------
@@ -308,15 +308,27 @@ class RunFolder:
                 raise SettingsError(message)
             return folder
         if folder.is_dir():
-            shutil.rmtree(folder)
+            # A model outlives the run that is to replace it, until that has succeeded.
+            if (folder / CONFIG).is_file() and any(folder.iterdir()):
+                shutil.rmtree(self._before, ignore_errors=True)
+                folder.rename(self._before)
+            else:
+                shutil.rmtree(folder)
         folder.mkdir(parents=True)
         content = json.dumps({"config": config, "corpus": corpus_id}, indent=2)
         (folder / self.SETTINGS).write_text(content, encoding="utf-8")
         return folder
 
+    @property
+    def _before(self) -> Path:
+        """Where the model is that a run with overwrite will replace."""
+        folder = Path(self.path or "").absolute()
+        return folder.with_name(f".{folder.name}.before")
+
     def finish(self) -> None:
         """Delete the checkpoints of a run whose model is written: they take six times its room, and are done with."""
         shutil.rmtree(Path(self.path or "") / self.CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(self._before, ignore_errors=True)
 
     @property
     def resumable(self) -> bool:
@@ -324,9 +336,11 @@ class RunFolder:
         return self.path is not None and (self.path / self.CHECKPOINTS / LAST).is_file()
 
     def leave(self) -> None:
-        """Tidy up after a run that did not finish: leave nothing if it cannot be resumed."""
+        """Tidy up after a run that did not finish: if it cannot be resumed, leave what was there before it."""
         if not self.resumable and not self.resume:
             shutil.rmtree(Path(self.path or ""), ignore_errors=True)
+            if self._before.is_dir():
+                self._before.rename(Path(self.path or ""))
 
 
 _CARD_TEMPLATE = """# scssl model

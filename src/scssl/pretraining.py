@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 import time
@@ -15,7 +16,7 @@ from scssl import model_files
 from scssl.corpus.gather import gather
 from scssl.errors import SettingsError
 from scssl.interruption import Interrupted, Signals
-from scssl.launch import launch
+from scssl.launch import LAUNCHED, launch
 from scssl.model import CellModel
 from scssl.model_files import RunFolder
 from scssl.ranks import Ranks, check_devices
@@ -162,7 +163,9 @@ def pretrain(
             )
     except Interrupted as stop:
         if run.resumable:
-            where = {"--device": None if device == "auto" else device, "--devices": devices, "--num-nodes": num_nodes}
+            # The processes that `devices` started do not know of it.
+            several = ranks.world_size if LAUNCHED in os.environ else devices
+            where = {"--device": None if device == "auto" else device, "--devices": several, "--num-nodes": num_nodes}
             stop.advice = _advice(data, out, options={**where, **files})
         raise
 

@@ -125,3 +125,10 @@ def test_log_values_are_refused(files, tmp_path, capsys):
     words = ["study", str(files[0]), "--target", str(tmp_path / "log.h5ad"), *COLUMNS, "--out", str(tmp_path / "out")]
     assert main([*words, "--genes", "union"]) == 2
     assert "log1p" in capsys.readouterr().err
+
+
+def test_a_study_is_not_written_into_its_corpus(corpus_dir, files, capsys):
+    out = corpus_dir / "study"
+    assert main(["study", str(corpus_dir), "--target", str(files[1]), *COLUMNS, "--out", str(out), *TINY]) == 2
+    assert "is inside the corpus" in capsys.readouterr().err
+    assert not out.exists()

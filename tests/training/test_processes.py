@@ -114,6 +114,7 @@ def test_an_interrupted_run_goes_on_with_any_number_of_processes(folder, kill):
         assert "Traceback" not in err
         if kill == signal.SIGTERM:
             assert err.count("go on with: scssl pretrain") == 1, err
+            assert ("--devices 2" in err) == (devices == "2"), err
         time.sleep(1.0)  # the others notice
     done = run(*command(folder, name, "--resume", "--device", "cpu", "--devices", "2"))
     assert done.returncode == 0, done.stderr

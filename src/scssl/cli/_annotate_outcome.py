@@ -109,9 +109,10 @@ def _sets(annotation: Annotation, result: dict[str, Any]) -> list[str]:
         "wide": [{"name": str(wide[i]), "n_cells": int(n_cells[i])} for i in order],
     }
     held = annotation.settings["held_out"]
-    unit = {"cells": "cells", "few donors": "donors, of which there are few"}.get(held["rate_holds_for"], "donors")
+    unit = "cells" if held["rate_holds_for"] == "cells" else "donors"
+    few = ", of which there are few" if held["rate_holds_for"] == "few donors" else ""
     lines = [
-        f"label sets, which miss the true label of {rate:.0%} of cells (rate for {unit} like the reference's): "
+        f"label sets, which miss the true label of {rate:.0%} of cells (rate for {unit} like the reference's{few}): "
         f"{(size == 1).mean():.0%} of cells have one label"
     ]
     lines += [escape(f"  {wide[i]}: {n_cells[i]:,} cells") for i in order[:SETS_SHOWN]]

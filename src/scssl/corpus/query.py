@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from scssl.corpus.sources.source import CellSource
     from scssl.genes import GenePanel
+
+
+FEW_GENES: Final = 0.25
+"""Share of a model's genes below which what it says of cells is about fewer genes than it was made for."""
 
 
 def query_batches(
@@ -68,6 +72,8 @@ def query_batches(
     with open_source(data, layer=layer) as source:
         genes = harmonise(source.var, panel, file=source.file)
         share = float(gene_share[genes.measured].sum()) or 1.0
+        if part[0] == 0:
+            _tell_of_few_genes(int(genes.measured.sum()), len(panel), file=source.file)
         empty = 0
         for rows, chunk in _chunks(source, batch_size, part=part):
             check_counts(chunk, file=source.file, layer=layer, first_row=rows.start)
@@ -116,3 +122,11 @@ def _chunks(source: CellSource, size: int, *, part: tuple[int, int]) -> Iterator
     for start in range(wanted.start, wanted.stop, size):
         stop = min(start + size, wanted.stop)
         yield slice(start, stop), source.rows(start, stop)
+
+
+def _tell_of_few_genes(n_measured: int, n_genes: int, *, file: str) -> None:
+    if n_measured < FEW_GENES * n_genes:
+        logger.warning(
+            "%s: measured %s of the model's %s genes: codes are less sure, and less like those of files that measured "
+            "others; a model on these genes would do better", file, f"{n_measured:,}", f"{n_genes:,}",
+        )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def read_terms(path: Path | str) -> dict[str, str | None]:
         message = f"{file}: no such file"
         raise DataError(message)
     try:
-        reader = csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True)
+        reader = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), skipinitialspace=True)
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         message = f"{file}: cannot be read as a table: {error}"

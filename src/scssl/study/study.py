@@ -155,6 +155,9 @@ def run(
         network_config(chosen, pretext, seed=0)
     folder, new = Path(out), not Path(out).exists()
     corpus = gather_corpus(data, genes=genes)
+    if corpus.path is not None and folder.resolve().is_relative_to(corpus.path.resolve()):
+        message = f"{folder} is inside the corpus {corpus.path}; choose another folder for the study"
+        raise SettingsError(message)
     cells = read_target(
         target, corpus, labels=labels, donor=donor, source=source, layer=layer,
         unlabelled=UNLABELLED if unlabelled is None else unlabelled,
@@ -284,7 +287,7 @@ def _exclusions(leaks: dict[str, Any], corpus: Corpus, corpora: dict[tuple[str, 
         return []
     gone = corpus.n_cells() - left.n_cells()
     if not gone:
-        return ["Nothing of the target was found in the corpus; pre-training saw all of it."]
+        return ["Nothing of the target was found in the corpus, so pre-training saw the whole corpus."]
     named = leaks["excluded"]
     what = [f"{len(named[kind])} {kind}" for kind in ("donors", "sources") if named[kind]]
     of = f"{gone:,} of {corpus.n_cells():,} cells of the corpus"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MIN_GENES = 50
 """Genes that target and corpus must both have measured."""
+FEW_GENES = 0.25
+"""Share of the corpus's genes below which it is said that the target has few of them."""
 LEAST_CELLS = 2
 """Cells of a type: one to learn from and one to predict."""
 
@@ -137,6 +139,12 @@ def read_target(
     if not np.array_equal(genes, mapped.measured):
         counts = _only(counts, genes)
     kept, notes = _usable(names, people, counts, donor=donor, file=file)
+    n_corpus = int(corpus.measured.any(axis=0).sum())
+    if genes.sum() < FEW_GENES * n_corpus:
+        notes.append(
+            f"Only {genes.sum():,} of the corpus's {n_corpus:,} genes were measured in the target: the answer holds "
+            "for these. A corpus on the target's own genes may give another."
+        )
     codes, classes = encode(names[kept])
     donor_names, donors = np.unique(people[kept].astype(str), return_inverse=True)
     if len(donor_names) < 2:

@@ -86,3 +86,11 @@ def test_missing_and_binary_files(tmp_path):
     (tmp_path / "m.csv").write_bytes(np.arange(200, 255, dtype=np.uint8).tobytes())
     with pytest.raises(FormatError, match="UTF-8"):
         read_label_map(tmp_path / "m.csv")
+
+
+def test_labels_with_line_breaks_survive_a_file(tmp_path):
+    import csv
+
+    with (tmp_path / "map.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["from", "to"], ["T\ncell", "T"], ["a, b", "B"]])
+    assert read_label_map(tmp_path / "map.csv") == {"T\ncell": "T", "a, b": "B"}

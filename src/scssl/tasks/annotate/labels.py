@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ _HEADERS = {("from", "to"), ("query", "reference"), ("truth", "reference")}
 def _table(text: str, *, file: Path) -> dict[str, str]:
     pairs: dict[str, str] = {}
     delimiter = "," if file.suffix.lower() == ".csv" else "\t"
-    for number, row in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), start=1):
+    for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (number == 1 and tuple(cell.casefold() for cell in cells) in _HEADERS):
             continue

@@ -57,15 +57,16 @@ def settle_shift(
     if mean >= held_out - (SURE_IF_TRAINED if trained else SURE):
         logger.warning(
             "%s: %.0f %% of the cells are farther from the reference than its own held-out cells are, as "
-            "happens with another chemistry, though labels are about as sure (%.2f on average; %.2f on held-out "
-            "reference cells): none is called unknown for its distance, and types that the reference lacks go "
+            "happens with another chemistry or other genes, though labels are about as sure (%.2f on average; %.2f on "
+            "held-out reference cells): none is called unknown for its distance, and types that the reference lacks go "
             "unnoticed. A reference of several data sets, one of this kind among them, would tell",
             file, 100 * far.mean(), mean, held_out,
         )  # fmt: skip
         return np.where(far, "", reasons).astype(object), "not by distance: the query lies away as a whole"
     logger.warning(
         "%s: %.0f %% of the cells are far from the reference, and labels are unsure (%.2f on average; %.2f on held-out "
-        "reference cells): the reference does not seem to have the types of these cells",
+        "reference cells): the reference does not seem to have the types of these cells, or query and reference share "
+        "too few of the model's genes",
         file, 100 * far.mean(), mean, held_out,
     )  # fmt: skip
     return reasons, "by distance: the query does not seem to be of the reference's types"

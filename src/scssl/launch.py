@@ -65,7 +65,7 @@ def launch(target: str, arguments: Sequence[dict[str, Any]], *, environments: Se
         "NODE_RANK": "0",
         LAUNCHED: "1",
     }
-    common |= {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), LAUNCHED: "1"}
+    common |= {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n)}
     if not any(name in os.environ for name in CHOSEN_BY):
         common["OMP_NUM_THREADS"] = str(max(1, n_cores() // n))
     with tempfile.TemporaryDirectory() as scratch, Signals() as signals:

@@ -18,7 +18,7 @@ from scssl.errors import SettingsError
 from scssl.interruption import Interrupted, Signals
 from scssl.launch import LAUNCHED, launch
 from scssl.model import CellModel
-from scssl.model_files import RunFolder
+from scssl.model_run import RunFolder
 from scssl.ranks import Ranks, check_devices
 from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments
 from scssl.training.devices import resolve_device

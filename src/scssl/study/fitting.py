@@ -85,7 +85,7 @@ def make_network(work: Work, network: Network) -> None:
 
 def _pretrained(work: Work, network: Network, corpus: Corpus) -> Any:
     from scssl import load, pretrain
-    from scssl.model_files import RunFolder
+    from scssl.model_run import RunFolder
 
     folder = work.model_folder(network)
     if (folder / "config.json").is_file():

@@ -132,7 +132,7 @@ def prepare(args: argparse.Namespace) -> list[Contestant]:
     files = simulated_files.simulate(args.work / "h5ad", n_cells=args.cells)
     corpus = corpus_folder(args)
     build_corpus(files, corpus)
-    counts = "CSR counts as int32 tensors, totals, sources, 2 labels"
+    counts = "CSR counts as uint16 tensors, totals, sources, 2 labels"
     threads = {"threads": args.threads} if args.threads else {}
     contestants = [Contestant("scssl", "scssl_loader.py", corpus, counts, threads)]
     if _can_compress():

@@ -1,4 +1,4 @@
-"""scssl's corpus loader; delivers a `CellBatch`: CSR counts as int32 tensors, totals, sources, labels."""
+"""scssl's corpus loader; delivers a `CellBatch`: CSR counts as uint16 tensors, totals, sources, labels."""
 
 from __future__ import annotations
 

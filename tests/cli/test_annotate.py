@@ -233,3 +233,11 @@ def test_results_in_the_place_of_each_other_are_refused_before_the_work(folder, 
     assert "choose another place for --" in capsys.readouterr().err.replace("\n", " ")
     assert list(tmp_path.iterdir()) == []
     assert not (folder / "model" / "in").exists()
+
+
+def test_several_processes_share_a_query(folder, tmp_path):
+    assert main(command(folder, tmp_path / "one.h5ad", "--device", "cpu")) == 0
+    assert main(command(folder, tmp_path / "two.h5ad", "--device", "cpu", "--devices", "2")) == 0
+    one, two = (anndata.read_h5ad(tmp_path / name) for name in ("one.h5ad", "two.h5ad"))
+    np.testing.assert_array_equal(one.obsm["X_scssl"], two.obsm["X_scssl"])
+    assert list(one.obs["scssl_label"]) == list(two.obs["scssl_label"])

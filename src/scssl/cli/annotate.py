@@ -40,6 +40,7 @@ def annotate(
     key_added: str | None = None,
     seed: Whole = 0,
     device: Device = "auto",
+    devices: Whole = 1,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     common: Common | None = None,  # noqa: ARG001
 ) -> Outcome:
@@ -96,6 +97,8 @@ def annotate(
         Of what is drawn at random: folds over cells, and the training of finetune and scratch.
     device
         Where to compute.
+    devices
+        CUDA devices of this machine that share the query, with one process each; with --device cpu, processes.
     overwrite
         Replace OUT, and the folder of --save.
     """
@@ -139,7 +142,7 @@ def annotate(
         annotator.fit(
             reference, labels=labels, donor=donor, layer=reference_layer, ontology=ontology, seed=seed, device=device
         )
-    annotation = annotator.annotate(file, layer=layer, device=device)
+    annotation = annotator.annotate(file, layer=layer, device=device, devices=devices)
     scores = annotation.score(truth, label_map=names) if truth is not None else None
     explanation = annotator.explain(file, layer=layer, device=device) if explain is not None else None
     results = annotation.results(key_added=key_added)

@@ -195,7 +195,9 @@ class Annotator:
         """
         return score_labels(self._fitted(), query, layer=layer, device=device)
 
-    def annotate(self, query: AnnData | Path | str, *, layer: str | None = None, device: Device = "auto") -> Annotation:
+    def annotate(
+        self, query: AnnData | Path | str, *, layer: str | None = None, device: Device = "auto", devices: int = 1
+    ) -> Annotation:
         """Label cells and hand the labels back, with nothing written anywhere.
 
         Parameters
@@ -206,6 +208,8 @@ class Annotator:
             Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
         device
             Where to compute.
+        devices
+            For files: CUDA devices, or with ``device="cpu"`` processes, that share the embedding.
 
         Raises
         ------
@@ -214,7 +218,7 @@ class Annotator:
         DataError
             If the counts cannot be used, or the genes do not fit the model.
         """
-        found = apply(self._fitted(), query, layer=layer, device=device)
+        found = apply(self._fitted(), query, layer=layer, device=device, devices=devices)
         return replace(found, settings={**describe(self._fitted(), self.settings, self.model_name), **found.settings})
 
     def predict(

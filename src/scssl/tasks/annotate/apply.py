@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from scssl.tasks.annotate.settings import AnnotatorSettings
 
 
-def score_labels(fitted: Fitted, query: AnnData | Path | str, *, layer: str | None, device: Device) -> Scores:
+def score_labels(
+    fitted: Fitted, query: AnnData | Path | str, *, layer: str | None, device: Device, devices: int = 1
+) -> Scores:
     """Embed cells and score all labels; see `Annotator.scores`."""
-    embedding = fitted.model.embed(query, layer=layer, device=device)
+    # Baselines in place of a model know of one process only.
+    several = {} if devices == 1 else {"devices": devices}
+    embedding = fitted.model.embed(query, layer=layer, device=device, **several)
     return Scores(fitted.classifier.log_scores(embedding), embedding)
 
 
-def apply(fitted: Fitted, query: AnnData | Path | str, *, layer: str | None, device: Device) -> Annotation:
+def apply(
+    fitted: Fitted, query: AnnData | Path | str, *, layer: str | None, device: Device, devices: int = 1
+) -> Annotation:
     """Label cells; see `Annotator.annotate`."""
-    log_scores, embedding = score_labels(fitted, query, layer=layer, device=device)
+    log_scores, embedding = score_labels(fitted, query, layer=layer, device=device, devices=devices)
     quality, trust = read_quality(query, fitted.model.panel, layer=layer), fitted.trust
     classes = fitted.reference.classes
     best = log_scores.argmax(axis=1)

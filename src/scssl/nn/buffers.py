@@ -5,11 +5,12 @@ from __future__ import annotations
 import mmap
 import weakref
 from collections import defaultdict
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+
+from scssl.corpus.loader.reuse import from_system
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Buffers:
         step = max(mmap.PAGESIZE, 1 << max(0, n_bytes.bit_length() - STEPS.bit_length()))
         room = max(1, -(-n_bytes // step)) * step
         free = self._free[room]
-        memory = free.pop() if free else _from_system(room)
+        memory = free.pop() if free else from_system(room)
         array = memory[:n_bytes]
         # The tensor and all that shares its memory hold the array, so this is called when the last of them is gone.
         weakref.finalize(array, _give_back, free, memory).atexit = False
@@ -50,13 +51,3 @@ class Buffers:
 def _give_back(free: list[NDArray[np.uint8]], memory: NDArray[np.uint8]) -> None:
     if len(free) < KEPT:
         free.append(memory)
-
-
-def _from_system(n_bytes: int) -> NDArray[np.uint8]:
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.empty(n_bytes, dtype=np.uint8)
-    # Private to the process, as only then it can have large pages, which are found faster.
-    memory = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(memory, dtype=np.uint8)

@@ -81,6 +81,8 @@ def test_study_judges_and_reports(files, tmp_path, capsys):
         ([*COLUMNS, "--folds", "1"], "folds is 1"),
         ([*COLUMNS, "--jobs", "0"], "jobs is 0"),
         ([*COLUMNS, "--arm", "some"], "some"),
+        ([*COLUMNS, "--ontology", "no.obo"], "no.obo"),
+        ([*COLUMNS, "--terms", "no.csv"], "no.csv: no such file"),
         (["--labels", "donor", "--donor", "donor"], "none can be both learned and predicted"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -93,6 +95,18 @@ def test_mistakes_are_one_message_and_leave_nothing(files, tmp_path, capsys, wor
     assert match in error
     assert said.out == ""
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "threads", "cores", "expected"),
+    [(None, 1, 4, 4), (None, 2, 4, 2), (None, 3, 4, 1), (None, 8, 4, 1), (3, 4, 4, 3), (None, 0, 4, 4)],
+)
+def test_jobs_and_threads_do_not_exceed_the_cores(monkeypatch, jobs, threads, cores, expected):
+    from scssl import cores as module
+    from scssl.cli.study import _jobs
+
+    monkeypatch.setattr(module, "n_cores", lambda: cores)
+    assert _jobs(jobs, threads, "cpu") == expected
 
 
 def test_files_that_are_not_there(files, tmp_path, capsys):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scssl.errors import DataError
 from scssl.metrics import classification_scores, hierarchical_scores
+from scssl.metrics.hierarchy import is_kind_of, lift
 
 CLASSES = ["B", "CD4 T", "CD8 T", "T", "lymphocyte"]
 ABOVE = {
@@ -59,6 +60,17 @@ def test_against_a_loop(cells, reference):
     assert scores.hierarchical.accuracy >= scores.raw.accuracy
     missing = {t for t in set(truth) - {"unknown"} if not any(t == r or t in ABOVE.get(r, []) for r in reference)}
     assert set(scores.hierarchical.missing_classes) == missing
+
+
+@given(st.lists(st.tuples(st.integers(-1, 6), st.integers(-1, 6)), max_size=40))
+def test_codes_are_lifted_as_names_are(cells):
+    truth, predicted = (np.array([cell[i] for cell in cells], dtype=np.int64) for i in (0, 1))
+    known = range(len(CLASSES))
+    right = [p in known and t in known and CLASSES[t] in ABOVE[CLASSES[p]] for t, p in cells]
+    assert is_kind_of(predicted, truth, descends=DESCENDS).tolist() == right
+    lifted = lift(np.stack([predicted, truth]), truth, descends=DESCENDS)
+    assert lifted[0].tolist() == [t if finer else p for (t, p), finer in zip(cells, right, strict=True)]
+    assert lifted[1].tolist() == truth.tolist()
 
 
 def test_without_relations_both_scores_are_the_same():

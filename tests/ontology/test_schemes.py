@@ -71,3 +71,11 @@ def test_bad_tables(tmp_path, content, error, message):
         read_terms(path)
     with pytest.raises(DataError, match="no such file"):
         read_terms(tmp_path / "none.csv")
+
+
+def test_terms_that_the_ontology_does_not_have_are_named_with_their_line(tmp_path, ontology):
+    path = tmp_path / "terms.csv"
+    path.write_text('label,term\nB,B cell\n\n"two\nlines",CL:0000236\nT,T sell\n')
+    assert read_terms(path)["T"] == "T sell"
+    with pytest.raises(FormatError, match=r"terms.csv, line 6: 'T sell' is neither .* did you mean 'T cell'"):
+        read_terms(path, ontology=ontology)

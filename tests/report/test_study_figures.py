@@ -35,6 +35,15 @@ def test_methods_are_in_order_of_their_score_with_intervals():
     }
 
 
+def test_columns_of_a_prefix_take_the_place_of_the_others():
+    table = scores().rename(columns={name: f"by_{name}" for name in ("macro_f1", "low", "high")})
+    axes = draw(report.method_scores(table.assign(macro_f1=0.0, low=0.0, high=0.0), prefix="by_"))
+    lines = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2]
+    np.testing.assert_allclose(lines, [[0.75, 0.82], [0.65, 0.72], [0.55, 0.62]])
+    with pytest.raises(DataError, match="no column other_macro_f1"):
+        report.method_scores(table, prefix="other_")
+
+
 def test_differences_are_coloured_by_what_their_interval_allows():
     table = pd.DataFrame(
         {"method": list("abc"), "against": list("xyz"), "difference": [0.1, -0.1, 0.0], "low": [0.05, -0.2, -0.1],

@@ -123,7 +123,7 @@ def _matched(
 
     with open_source(file) as source:
         counts = read_labels(source.obs, column, file=source.file).value_counts()
-    known = read_terms(terms) if terms is not None else None
+    known = read_terms(terms, ontology=ontology) if terms is not None else None
     names = sorted(counts.index, key=lambda name: (-counts[name], name))
     return match_labels(names, ontology=ontology, known=known), {str(k): int(v) for k, v in counts.items()}
 

@@ -31,6 +31,8 @@ def study(
     layer: str | None = None,
     unlabelled: str | None = None,
     genes: str | None = None,
+    ontology: str | None = None,
+    terms: Path | None = None,
     preset: str | None = None,
     pretext: str | None = None,
     epochs: Whole | None = None,
@@ -79,6 +81,11 @@ def study(
     genes
         For a file to pre-train on: human (the default), mouse, union, intersection, hvg:N, a file of genes, or the
         folder of a model or corpus.
+    ontology
+        Cell Ontology (.obo file) in which labels are looked up, for scores with a kind of the true type counted as
+        right beside the raw ones; "none" leaves them out. Without it: that of the extra `ontology`, if installed.
+    terms
+        .csv with the columns label and term, as `scssl labels --terms-out` writes it: terms that are already decided.
     preset
         Settings of the networks, see `scssl presets`. Without it: default.
     pretext
@@ -98,7 +105,8 @@ def study(
     effect
         Smallest difference in macro F1 that matters. Without it: 0.01.
     jobs
-        Processes to work with; results do not depend on it. Without it: one per core, and one with a GPU.
+        Processes to work with; results do not depend on it. Without it: as many as the cores have room for with
+        --threads each, and one with a GPU.
     threads
         Threads of each process.
     device
@@ -138,7 +146,9 @@ def study(
         layer=layer,
         genes=genes,
         unlabelled=_words(unlabelled),
-        jobs=_jobs(jobs, device),
+        ontology=ontology,
+        terms=terms,
+        jobs=_jobs(jobs, threads, device),
         threads=threads,
         device=device,
         overwrite=overwrite,
@@ -162,13 +172,15 @@ def _words(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _jobs(jobs: int | None, device: Device) -> int:
+def _jobs(jobs: int | None, threads: int, device: Device) -> int:
+    """Choose as many processes as the cores have room for; more would wait for each other."""
     if jobs is not None:
         return jobs
     from scssl.cores import n_cores
     from scssl.training import resolve_device
 
-    return n_cores() if resolve_device(device).type == "cpu" else 1
+    # A number of threads that is none is refused later, with all other settings.
+    return max(1, n_cores() // max(threads, 1)) if resolve_device(device).type == "cpu" else 1
 
 
 def _page(folder: Path) -> Path | None:
@@ -204,8 +216,12 @@ def _table(scores: pd.DataFrame) -> list[str]:
     from rich.markup import escape
 
     width = max(len(title) for title in scores["title"])
-    lines = [f"{'':<{width}}  macro F1  interval        micro F1  balanced"]
+    by_kind = "hierarchical_macro_f1" in scores
+    lines = [f"{'':<{width}}  macro F1  interval        micro F1  balanced{'  with kinds*' if by_kind else ''}"]
     for row in scores.itertuples():
         numbers = f"{row.macro_f1:8.3f}  {row.low:.3f} to {row.high:.3f}  {row.micro_f1:8.3f}"
-        lines.append(escape(f"{row.title:<{width}}  {numbers}  {row.balanced_accuracy:8.3f}"))
+        also = f"  {row.hierarchical_macro_f1:11.3f}" if by_kind else ""
+        lines.append(escape(f"{row.title:<{width}}  {numbers}  {row.balanced_accuracy:8.3f}{also}"))
+    if by_kind:
+        lines.append("* macro F1 with a kind of the true type counted as right, by the Cell Ontology")
     return lines

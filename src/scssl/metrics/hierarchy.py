@@ -102,9 +102,8 @@ def hierarchical_scores(
     true = np.asarray(truth, dtype=object)
     called = np.asarray(predicted, dtype=object)
     rows, columns = _codes(called, code_of), _codes(true, code_of)
-    both = (rows >= 0) & (columns >= 0)
-    finer = both & related[rows, columns]
-    coarser = both & related[columns, rows] & ~finer
+    finer = is_kind_of(rows, columns, descends=related)
+    coarser = is_kind_of(columns, rows, descends=related) & ~finer
     lifted = np.where(finer, true, called)
     known = None if reference_classes is None else _reachable(reference_classes, names, related)
     hierarchical = classification_scores(
@@ -126,6 +125,44 @@ def hierarchical_scores(
         hierarchical=hierarchical,
         relations={**counts, "other": int(scored.sum()) - sum(counts.values())},
     )
+
+
+def is_kind_of(
+    predicted: NDArray[np.integer], truth: NDArray[np.integer], *, descends: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Say which predictions are the true class or a kind of it: those that count as right.
+
+    Parameters
+    ----------
+    predicted, truth
+        Codes of equal or broadcastable shapes; a code of no class is a kind of nothing.
+    descends
+        (n_classes, n_classes) bool, as for `hierarchical_scores`.
+    """
+    rows, columns = np.broadcast_arrays(predicted, truth)
+    both = (rows >= 0) & (columns >= 0) & (np.maximum(rows, columns) < len(descends))
+    found: NDArray[np.bool_] = both & descends[np.where(both, rows, 0), np.where(both, columns, 0)]
+    return found
+
+
+def lift(
+    predicted: NDArray[np.integer], truth: NDArray[np.integer], *, descends: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Replace every prediction that is a kind of the true class by the true class.
+
+    Parameters
+    ----------
+    predicted, truth, descends
+        See `is_kind_of`.
+
+    Examples
+    --------
+    >>> descends = np.array([[True, True], [False, True]])
+    >>> lift(np.array([0, 1, 0]), np.array([1, 0, 0]), descends=descends).tolist()
+    [1, 1, 0]
+    """
+    right = is_kind_of(predicted, truth, descends=descends)
+    return np.where(right, truth, predicted).astype(np.int64)
 
 
 def _codes(names: NDArray[Any], code_of: dict[str, int]) -> NDArray[np.int64]:

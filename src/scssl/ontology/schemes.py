@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scssl.errors import DataError, FormatError
+from scssl.errors import DataError, FormatError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,13 +74,15 @@ def _counterpart(
     return None, "several" if finer else "none", finer
 
 
-def read_terms(path: Path | str) -> dict[str, str | None]:
+def read_terms(path: Path | str, *, ontology: CellOntology | None = None) -> dict[str, str | None]:
     """Read a table of labels and their terms, as `write_terms` writes it and people correct it.
 
     Parameters
     ----------
     path
         .csv with the columns ``label`` and ``term`` (an ID or a name; empty for none); others are not read.
+    ontology
+        Where the terms have to be; not looked at without it.
 
     Returns
     -------
@@ -92,7 +94,8 @@ def read_terms(path: Path | str) -> dict[str, str | None]:
     DataError
         If there is no such file, or a column is missing.
     FormatError
-        If it is no text, or a label is there twice with different terms.
+        If it is no text, a label is there twice with different terms, or `ontology` does not have a term; the message
+        has the line.
     """
     file = Path(path)
     if not file.is_file():
@@ -100,21 +103,35 @@ def read_terms(path: Path | str) -> dict[str, str | None]:
         raise DataError(message)
     try:
         reader = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline=""), skipinitialspace=True)
-        rows = list(reader)
+        # A row may take several lines, and empty lines are none: the reader knows where it is.
+        rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         message = f"{file}: cannot be read as a table: {error}"
         raise FormatError(message) from error
     missing = {"label", "term"} - set(reader.fieldnames or ())
     if missing:
-        message = f"{file}: has no column {' and no column '.join(sorted(map(repr, missing)))}; it needs label and term"
+        message = (
+            f"{file}, line 1: has no column {' and no column '.join(sorted(map(repr, missing)))}; it needs label and "
+            "term"
+        )
         raise DataError(message)
     terms: dict[str, str | None] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         label, term = (row["label"] or "").strip(), (row["term"] or "").strip() or None
         if label and terms.setdefault(label, term) != term:
             message = f"{file}, line {number}: {label!r} has two terms, {terms[label]!r} and {term!r}"
             raise FormatError(message)
+        if label and term and ontology is not None:
+            _check_term(term, ontology, where=f"{file}, line {number}")
     return terms
+
+
+def _check_term(term: str, ontology: CellOntology, *, where: str) -> None:
+    try:
+        ontology.find(term)
+    except SettingsError as error:
+        message = f"{where}: {error}"
+        raise FormatError(message) from error
 
 
 def write_terms(path: Path | str, *, table: pd.DataFrame) -> None:

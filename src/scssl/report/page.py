@@ -170,11 +170,13 @@ def _shown(data: pd.DataFrame, section: Section) -> pd.DataFrame:
 
 
 def _methods(data: pd.DataFrame, section: Section) -> dict[str, Any]:
-    return {"svg": _svg(method_scores(data), section.title), "table": table(data, name=section.file)}
+    figure = method_scores(data, prefix=section.options.get("prefix", ""))
+    return {"svg": _svg(figure, section.title), "table": table(data, name=section.file)}
 
 
 def _differences(data: pd.DataFrame, section: Section) -> dict[str, Any]:
-    figure = differences(data, min_effect=float(section.options.get("min_effect", 0.0)))
+    known = {"prefix": section.options.get("prefix", "")}
+    figure = differences(data, min_effect=float(section.options.get("min_effect", 0.0)), **known)
     return {"svg": _svg(figure, section.title), "table": table(data, name=section.file)}
 
 

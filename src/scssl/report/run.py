@@ -45,7 +45,7 @@ class Section:
         The table alone.
     ``methods``, ``differences``, ``curves``, ``types``
         Parts of a study: methods with their intervals, comparisons (``min_effect``), scores over ``x`` (named
-        ``x_label``), and F1 by type and method.
+        ``x_label``), and F1 by type and method. The first two know a ``prefix`` of the columns with the numbers.
 
     All kinds know ``where``: column to the one value that rows must have to be shown.
     """

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SETTING = ("scheme", "arm", "labels_per_type", "corpus_share")
+_SHOWN = 8
+"""Pairs of labels that are named."""
 
 
 def run_of_study(folder: Path) -> Run:
@@ -96,6 +98,8 @@ def _sections(scores: pd.DataFrame, settings: dict[str, Any], *, min_effect: flo
             options={"where": main},
         ),
     ]
+    if settings.get("hierarchy", {}).get("scored"):
+        sections += _by_kind(settings["hierarchy"], main, min_effect=min_effect)
     if len(set(scores["labels_per_type"])) > 1:
         where = {name: main[name] for name in ("scheme", "arm", "corpus_share")}
         text = "How many labelled cells per type each method needs. All are told the same labels."
@@ -125,6 +129,28 @@ def _sections(scores: pd.DataFrame, settings: dict[str, Any], *, min_effect: flo
     text = " ".join([audit["verdict"], _excluded(audit["excluded"])])
     sections.append(Section(kind="table", title="Leakage audit", file="leakage.csv", text=text))
     return sections
+
+
+def _by_kind(hierarchy: dict[str, Any], main: dict[str, str], *, min_effect: float) -> list[Section]:
+    """Show scores for which a kind of the true type counts as right, beside those by names."""
+    pairs = [f"{one} is a kind of {other}" for one, other in hierarchy["kinds"]]
+    listed = "; ".join(pairs[:_SHOWN]) + (f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
+    text = (
+        "As above, but a prediction that is a kind of the true type counts as right: where the truth is less fine, it "
+        f"cannot say that the prediction is wrong. By the Cell Ontology ({hierarchy['ontology']}): {listed}. "
+        "The verdict is by names alone."
+    )
+    options = {"where": main, "prefix": "hierarchical_"}
+    title = "Scores that know the Cell Ontology"
+    return [
+        Section(kind="methods", title=title, file="scores.csv", text=text, options=options),
+        Section(
+            kind="differences",
+            title=f"Differences: {title}",
+            file="differences.csv",
+            options={**options, "min_effect": min_effect},
+        ),
+    ]
 
 
 def _excluded(excluded: dict[str, Any]) -> str:

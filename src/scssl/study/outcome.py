@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scssl.errors import FormatError
+from scssl.metrics.hierarchy import lift
 from scssl.study.bootstrap import Interval, Metric, best_interval, choose_units, count, score, total
 from scssl.study.methods import ANY
 from scssl.study.plan import SMALLEST_TYPE
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 NOT_PREDICTED = -1
 METRICS: tuple[Metric, ...] = ("macro_f1", "accuracy", "balanced_accuracy")
+NAMES: dict[Metric, str] = {"macro_f1": "macro_f1", "accuracy": "micro_f1", "balanced_accuracy": "balanced_accuracy"}
+"""What scores are called in tables."""
+BY_KIND = "hierarchical_"
+"""Before the name of a score for which a kind of the true type counts as right."""
 
 
 class Setting(NamedTuple):
@@ -53,6 +58,8 @@ class Results:
     """Methods of other packages that failed, and why; they are in no table."""
     best: dict[tuple[str, Setting], str] = field(default_factory=dict)
     """Per setting the method that scores highest of its kind."""
+    descends: NDArray[np.bool_] | None = None
+    """(n_classes, n_classes) which label is a kind of which; None where hierarchical scores are left out."""
 
     def rows(self, scheme: Scheme) -> NDArray[np.int64]:
         """Cells that are scored in a scheme."""
@@ -77,7 +84,14 @@ class Results:
 
 
 def gather(
-    store: Store, jobs: Sequence[Job], *, target: Target, splits: list[Split], plan: Plan, methods: list[Method]
+    store: Store,
+    jobs: Sequence[Job],
+    *,
+    target: Target,
+    splits: list[Split],
+    plan: Plan,
+    methods: list[Method],
+    descends: NDArray[np.bool_] | None = None,
 ) -> Results:
     """Read all results of a study.
 
@@ -89,6 +103,8 @@ def gather(
         Those of the plan.
     target, splits, plan, methods
         What was studied.
+    descends
+        See `Results`.
     """
     titles = {method.name: method for method in methods}
     predicted: dict[tuple[str, Setting], NDArray[np.int64]] = {}
@@ -106,7 +122,7 @@ def gather(
         shape = (len(plan.seeds), target.n_cells)
         codes = predicted.setdefault((job.method, setting), np.full(shape, NOT_PREDICTED, dtype=np.int64))
         codes[plan.seeds.index(job.seed), split.test] = result["predicted"]
-        table.append(_row(job, titles[job.method], split, result, target))
+        table.append(_row(job, titles[job.method], split, result, target, descends))
     return Results(
         target=target,
         splits=splits,
@@ -115,12 +131,26 @@ def gather(
         jobs=pd.DataFrame(table),
         predicted=predicted,
         failed=failed,
+        descends=descends,
     )
 
 
-def _row(job: Job, method: Method, split: Split, result: dict[str, Any], target: Target) -> dict[str, Any]:
-    counts = total(target.codes[split.test], result["predicted"], n_classes=len(target.classes))
-    scores = {metric: round(float(score(counts, metric=metric)), 5) for metric in METRICS}
+def _row(
+    job: Job,
+    method: Method,
+    split: Split,
+    result: dict[str, Any],
+    target: Target,
+    descends: NDArray[np.bool_] | None,
+) -> dict[str, Any]:
+    truth, predicted = target.codes[split.test], result["predicted"]
+    ways = {"": predicted} if descends is None else {"": predicted, BY_KIND: lift(predicted, truth, descends=descends)}
+    counts = {way: total(truth, codes, n_classes=len(target.classes)) for way, codes in ways.items()}
+    scores = {
+        f"{way}{NAMES[metric]}": round(float(score(counts[way], metric=metric)), 5)
+        for way in counts
+        for metric in METRICS
+    }
     return {
         "method": job.method,
         "title": method.title,
@@ -131,9 +161,7 @@ def _row(job: Job, method: Method, split: Split, result: dict[str, Any], target:
         "seed": job.seed,
         "labels_per_type": job.labels or "all",
         "corpus_share": job.fraction,
-        "macro_f1": scores["macro_f1"],
-        "micro_f1": scores["accuracy"],
-        "balanced_accuracy": scores["balanced_accuracy"],
+        **scores,
         "n_train": result["n_train"],
         "n_test": result["n_test"],
         "seconds": result["seconds"],
@@ -175,6 +203,8 @@ def table_of_scores(results: Results) -> pd.DataFrame:
             each = [pooled(results, row, rows) for row in codes]
             entry["micro_f1"] = float(np.mean([scores["accuracy"] for scores in each]))
             entry["balanced_accuracy"] = float(np.mean([scores["balanced_accuracy"] for scores in each]))
+            if results.descends is not None:
+                entry |= _by_kind(results, results.of(method.name, setting), rows)
             entry["sd_over_seeds"] = (
                 float(np.std([scores["macro_f1"] for scores in each], ddof=1)) if len(each) > 1 else np.nan
             )
@@ -182,22 +212,35 @@ def table_of_scores(results: Results) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def _by_kind(results: Results, predicted: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, float]:
+    """Score with a kind of the true type counted as right, under names of their own."""
+    found = measure(results, [predicted], [], rows, by_kind=True)
+    each = [pooled(results, codes, rows, by_kind=True) for codes in predicted[:, rows]]
+    return {
+        f"{BY_KIND}macro_f1": found.estimate,
+        f"{BY_KIND}low": found.low,
+        f"{BY_KIND}high": found.high,
+        **{f"{BY_KIND}{NAMES[name]}": float(np.mean([scores[name] for scores in each])) for name in METRICS[1:]},
+    }
+
+
 def table_per_type(results: Results) -> pd.DataFrame:
     """Score every type in the setting of the verdict, as means over seeds."""
     setting, target = settings_of(results)[0], results.target
     rows = results.rows(setting.scheme)
-    truth, n_classes = target.codes[rows], len(target.classes)
+    truth = target.codes[rows]
     table = []
     for method in results.methods:
         if not results.has(method.name, setting):
             continue
-        counts = [total(truth, codes, n_classes=n_classes) for codes in results.of(method.name, setting)[:, rows]]
-        hits, support, given = np.stack(counts).transpose(1, 0, 2)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            f1, recall = 2 * hits / (support + given), hits / support
-            precision = np.where(given > 0, hits / np.maximum(given, 1), 0.0)
+        predicted = results.of(method.name, setting)[:, rows]
+        scores, support = _of_types(predicted, truth, n_classes=len(target.classes))
+        if results.descends is not None:
+            lifted = lift(predicted, truth, descends=results.descends)
+            by_kind, _ = _of_types(lifted, truth, n_classes=len(target.classes))
+            scores |= {f"{BY_KIND}{name}": values for name, values in by_kind.items()}
         for code, name in enumerate(target.classes):
-            n = int(support[0, code])
+            n = int(support[code])
             if n:
                 table.append(
                     {
@@ -207,12 +250,22 @@ def table_per_type(results: Results) -> pd.DataFrame:
                         "test_cells": n,
                         "donors": len(np.unique(target.donors[rows][truth == code])),
                         "few_cells": n < SMALLEST_TYPE,
-                        "f1": float(f1[:, code].mean()),
-                        "precision": float(precision[:, code].mean()),
-                        "recall": float(recall[:, code].mean()),
+                        **{score: float(values[code]) for score, values in scores.items()},
                     }
                 )
     return pd.DataFrame(table)
+
+
+def _of_types(
+    predicted: NDArray[np.int64], truth: NDArray[np.int64], *, n_classes: int
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Return F1, precision and recall of every type, means over seeds, and its cells."""
+    counts = [total(truth, codes, n_classes=n_classes) for codes in predicted]
+    hits, support, given = np.stack(counts).transpose(1, 0, 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1, recall = 2 * hits / (support + given), hits / support
+        precision = np.where(given > 0, hits / np.maximum(given, 1), 0.0)
+    return {"f1": f1.mean(axis=0), "precision": precision.mean(axis=0), "recall": recall.mean(axis=0)}, support[0]
 
 
 def measure(
@@ -222,6 +275,7 @@ def measure(
     rows: NDArray[np.int64],
     *,
     metric: Metric = "macro_f1",
+    by_kind: bool = False,
 ) -> Interval:
     """Return the score of the best of some methods, or its difference from the best of others, with its interval.
 
@@ -235,10 +289,16 @@ def measure(
         Cells.
     metric
         See `bootstrap.score`.
+    by_kind
+        Count a kind of the true type as right.
     """
     target, plan = results.target, results.plan
     truth, n_classes = target.codes[rows], len(target.classes)
-    sides = [[codes[:, rows] for codes in side] for side in (first, second) if side]
+    sides = [
+        [_counted(results, codes[:, rows], truth, by_kind=by_kind) for codes in side]
+        for side in (first, second)
+        if side
+    ]
     units = choose_units(target.donors[rows], truth, np.concatenate([codes for side in sides for codes in side]))
     counts = [
         [np.stack([count(truth, of_seed, units, n_classes=n_classes) for of_seed in codes]) for codes in side]
@@ -247,10 +307,22 @@ def measure(
     return best_interval(counts, units, metric=metric, level=plan.level, n_resamples=plan.n_resamples)
 
 
-def pooled(results: Results, codes: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[Metric, float]:
+def pooled(
+    results: Results, codes: NDArray[np.int64], rows: NDArray[np.int64], *, by_kind: bool = False
+) -> dict[Metric, float]:
     """Return all scores of some predictions, cells of all folds pooled."""
-    counts = total(results.target.codes[rows], codes, n_classes=len(results.target.classes))
+    truth = results.target.codes[rows]
+    counted = _counted(results, codes, truth, by_kind=by_kind)
+    counts = total(truth, counted, n_classes=len(results.target.classes))
     return {metric: float(score(counts, metric=metric)) for metric in METRICS}
+
+
+def _counted(
+    results: Results, codes: NDArray[np.int64], truth: NDArray[np.int64], *, by_kind: bool
+) -> NDArray[np.int64]:
+    if not by_kind or results.descends is None:
+        return codes
+    return lift(codes, truth, descends=results.descends)
 
 
 def plain(setting: Setting) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from scssl.study.baselines import get_baseline
 from scssl.study.comparing import compare
 from scssl.study.estimate import estimate
 from scssl.study.fitting import Work, fit_job, make_network, network_config
+from scssl.study.hierarchy import place
 from scssl.study.leakage import find_leaks, leakage_table, share_of, with_target, without_target
 from scssl.study.methods import list_jobs, list_methods, list_networks
 from scssl.study.parallel import run_all
@@ -71,6 +72,7 @@ class StudyResult:
             "scores": scores,
             "differences": differences,
             "notes": self.settings["notes"],
+            "hierarchy": self.settings["hierarchy"],
             "leakage": {name: self.settings["audit"][name] for name in ("verdict", "n_shared", "share", "excluded")},
             "seconds": self.settings["seconds"],
         }
@@ -88,6 +90,8 @@ def run(
     layer: str | None = None,
     genes: str | Path | GenePanel | None = None,
     unlabelled: Collection[str] | None = None,
+    ontology: Path | str | None = None,
+    terms: Path | str | None = None,
     jobs: int = 1,
     threads: int = 1,
     device: Device = "auto",
@@ -120,6 +124,12 @@ def run(
         For an AnnData or file to pre-train on: as in `scssl.pretrain`.
     unlabelled
         Names in `labels` that mean "not known".
+    ontology
+        Cell Ontology in which labels are looked up, so that scores with a kind of the true type counted as right stand
+        beside the raw ones: .obo file, ``"bundled"`` for that of the extra `ontology` (taken by default if it is
+        installed), or ``"none"``.
+    terms
+        Table of labels and their terms for labels that the ontology does not know, see `scssl.ontology.read_terms`.
     jobs
         Processes to work with.
     threads
@@ -171,7 +181,8 @@ def run(
             "learned and predicted; choose another column for --labels or --donor"
         )
         raise DataError(message)
-    notes = [*cells.notes, *_notes(chosen, splits)]
+    hierarchy = place(cells.classes, ontology=ontology, terms=terms)
+    notes = [*cells.notes, *_notes(chosen, splits), *hierarchy.notes]
     methods = list_methods(chosen)
     todo = list_jobs(chosen, methods, splits)
     networks = list_networks(todo, methods, chosen)
@@ -201,7 +212,9 @@ def run(
     run_all(fit_job, work, missing, jobs=jobs, what="fits")
 
     earlier = read_settings(folder).get("seconds", 0.0)
-    results = outcome.gather(store, todo, target=cells, splits=splits, plan=chosen, methods=methods)
+    results = outcome.gather(
+        store, todo, target=cells, splits=splits, plan=chosen, methods=methods, descends=hierarchy.descends
+    )
     notes += [f"Left out: {get_baseline(name).title} failed ({why})." for name, why in results.failed.items()]
     scores, per_type = outcome.table_of_scores(results), outcome.table_per_type(results)
     differences, verdict = compare(results)
@@ -211,6 +224,7 @@ def run(
         "command": command,
         "identity": identity,
         "plan": chosen.to_dict(),
+        "hierarchy": hierarchy.settings,
         "target": _describe(cells),
         "corpus": {
             "path": None if corpus.path is None else str(corpus.path),

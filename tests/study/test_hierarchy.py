@@ -12,6 +12,7 @@ import scssl
 from scssl.errors import FormatError, MissingExtraError, SettingsError, import_extra
 from scssl.metrics import hierarchical_scores
 from scssl.ontology import guide
+from scssl.report import render
 from scssl.study import fitting, get_plan
 from scssl.study.hierarchy import place
 
@@ -146,7 +147,7 @@ def test_tables_have_both_scores_and_the_report_shows_both(
     said = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert "hierarchical_macro_f1" in said["scores"][0]
     assert said["hierarchy"]["kinds"] == [["CD4 T", "T cell"]]
-    page = scssl.report.render(tmp_path / "out").read_text()
+    page = render(tmp_path / "out").read_text()
     assert "Scores that know the Cell Ontology" in page
     assert "CD4 T is a kind of T cell" in page
 
@@ -161,4 +162,4 @@ def test_without_relations_the_columns_are_not_there(two_studies, tiny_corpus, t
     tables = (result.scores, result.differences, result.results, result.per_type)
     assert not any(name.startswith("hierarchical") for table in tables for name in table)
     assert sum("a kind of the true type" in note for note in result.settings["notes"]) == 1
-    assert "know the Cell Ontology" not in scssl.report.render(tmp_path / "out").read_text()
+    assert "know the Cell Ontology" not in render(tmp_path / "out").read_text()

@@ -116,6 +116,12 @@ def test_other_formats_come_out_as_h5ad(folder, tmp_path):
         (("--truth", "truth", "--label-map", "nowhere.csv"), "no such file"),
         (("--layer", "counts"), "has no layer 'counts'"),
         (("--truth", "donor"), "give --label-map"),
+        (("--mode", "probe", "--k", "7"), "--k has no effect in --mode probe"),
+        (("--class-weight", "none"), "--class-weight has no effect in --mode zero_shot"),
+        (("--calibrate", "never", "--error-rate", "0.2"), "--error-rate has no effect with --calibrate never"),
+        (("--calibrate", "never", "--error-budget", "0"), "--error-budget has no effect with --calibrate never"),
+        (("--calibrate", "never", "--donor", "donor"), "--donor has no effect with --calibrate never"),
+        (("--error-rate", "0", "--ontology", "bundled"), "--ontology has no effect without label sets"),
     ],
 )
 def test_mistakes_cost_one_line_and_leave_nothing(folder, tmp_path, capsys, more, words):
@@ -124,6 +130,95 @@ def test_mistakes_cost_one_line_and_leave_nothing(folder, tmp_path, capsys, more
     assert words in shown
     assert "Traceback" not in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_another_option_needs_are_taken():
+    from scssl.cli._annotate_checks import check_effect
+
+    named = {"donor": "donor", "ontology": "cl.obo", "named": True}
+    check_effect({"calibrate": "never", "mode": "finetune", "class_weight": "none"}, **named)
+    check_effect({"mode": "zero_shot", "k": 7, "error_rate": 0.2}, donor="donor", ontology="cl.obo", named=False)
+    check_effect({"calibrate": "never", "k": 3}, donor=None, ontology="cl.obo", named=True)
+
+
+def test_estimates_know_of_mode_and_explanation(tmp_path):
+    from scssl.cli._estimate import estimate, seconds_to_explain, seconds_to_learn
+
+    shape = {"hidden": [64], "n_latent": 8}
+    (tmp_path / "config.json").write_text(json.dumps({"n_genes": 1000, "config": {"architecture": shape}}))
+    given = {"n_reference": 50_000, "n_labels": 20}
+
+    def seconds(mode, folder=tmp_path, judged=True):
+        return seconds_to_learn(folder, mode=mode, judged=judged, **given)
+
+    assert seconds("zero_shot") < seconds("probe") < seconds("finetune")
+    assert seconds("probe", judged=False) < seconds("probe")
+    # What a model does not say is taken to be as in the default, which is larger.
+    assert seconds("finetune", tmp_path / "none") > seconds("finetune")
+    assert seconds_to_explain(tmp_path, n_cells=2000) == 2 * seconds_to_explain(tmp_path, n_cells=1000) > 0
+    size = {"n_cells": 1000, "n_features": 1000, "n_reference": 1000}
+    assert estimate(tmp_path / "a.h5ad", **size).startswith("about 8 s")
+    assert estimate(tmp_path / "a.h5ad", **size, also=60).startswith("about 68 s")
+
+
+OBO = """format-version: 1.2
+
+[Term]
+id: CL:0000000
+name: cell
+
+[Term]
+id: CL:0000084
+name: T cell
+is_a: CL:0000000
+
+[Term]
+id: CL:0000624
+name: CD4-positive, alpha-beta T cell
+is_a: CL:0000084
+
+[Term]
+id: CL:0000625
+name: CD8-positive, alpha-beta T cell
+is_a: CL:0000084
+
+[Term]
+id: CL:0000236
+name: B cell
+is_a: CL:0000000
+"""
+
+
+def test_truth_at_another_level_than_the_reference(folder, tmp_path, capsys):
+    finer, coarser = {"type_1": "CD4 T", "type_2": "CD8 T", "type_3": "B"}, {"type_3": "B lymphoid"}
+    (tmp_path / "cl.obo").write_text(OBO)
+    for name, names in (("reference", finer), ("query", {**dict.fromkeys(finer, "T cell"), **coarser})):
+        adata = anndata.read_h5ad(folder / f"{name}.h5ad")
+        adata.obs["cell_type"] = adata.obs["cell_type"].astype(str).replace(names)
+        adata.write_h5ad(tmp_path / f"{name}.h5ad")
+    words = [
+        "annotate", str(tmp_path / "query.h5ad"), "--model", str(folder / "model"), "--reference",
+        str(tmp_path / "reference.h5ad"), "--labels", "cell_type", "--truth", "cell_type", "--json",
+    ]  # fmt: skip
+    # By names nothing fits, and that would be refused.
+    assert main([*words, "--out", str(tmp_path / "o.h5ad")]) == 2
+    assert "no name in obs['cell_type']" in capsys.readouterr().err
+    placed = ["--ontology", str(tmp_path / "cl.obo"), "--save", str(tmp_path / "annotator")]
+    assert main([*words, "--out", str(tmp_path / "o.h5ad"), *placed]) == 0
+    said = capsys.readouterr()
+    assert "(the 1 of" not in said.err
+    scores = json.loads(said.out)["scores"]
+    assert scores["accuracy"] == 0
+    assert scores["hierarchical"]["accuracy"] > 0.4
+    assert scores["calibration"]["accuracy"] == 0
+    assert scores["hierarchical"]["calibration"]["accuracy"] == pytest.approx(scores["hierarchical"]["accuracy"])
+    assert scores["coverage"][0]["coverage"] == 0 < scores["hierarchical"]["coverage"][0]["coverage"]
+    assert scores["rejection"]["known"] is None
+    assert scores["hierarchical"]["rejection"]["known"] is not None
+    # A saved annotator knows the hierarchy.
+    again = [*words[:2], "--model", str(tmp_path / "annotator"), "--truth", "cell_type", "--json"]
+    assert main([*again, "--out", str(tmp_path / "p.h5ad")]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"] == scores
 
 
 def test_more_mistakes(folder, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,3 +136,21 @@ def test_bad_input_is_named():
         reliability_curve(truth == 0, confidence=p[:, 0], bins="deciles")
     with pytest.raises(SettingsError, match="n_bins"):
         reliability_curve(truth == 0, confidence=p[:, 0], n_bins=0)
+
+
+def test_classes_that_count_as_right_are_one_class():
+    truth, p = draw(0)
+    own = np.arange(4) == truth[:, None]
+    plain, same = calibration_scores(truth, p), calibration_scores(truth, p, right=own)
+    assert same.summary() == pytest.approx(plain.summary())
+    pd.testing.assert_frame_equal(same.curve, plain.curve)
+    pairs = calibration_scores(truth, p, right=(np.arange(4) // 2) == (truth // 2)[:, None])
+    merged = p.reshape(-1, 2, 2).sum(2)
+    assert pairs.nll == pytest.approx(negative_log_likelihood(truth // 2, merged))
+    assert pairs.accuracy == pytest.approx(np.mean(p.argmax(1) // 2 == truth // 2))
+    nothing = calibration_scores(truth, p, right=np.zeros_like(own))
+    assert (nothing.accuracy, nothing.brier) == (0, pytest.approx(1 + (p**2).sum(1).mean()))
+    assert np.isnan(nothing.nll)
+    assert json.loads(json.dumps(nothing.summary(), allow_nan=False))["nll"] is None
+    with pytest.raises(DataError, match="right has shape"):
+        calibration_scores(truth, p, right=own[:, :2])

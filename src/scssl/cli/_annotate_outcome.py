@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from scssl.tasks import Annotation
     from scssl.tasks.annotate.explanation import Explanation
-    from scssl.tasks.annotate.scores import AnnotationScores
+    from scssl.tasks.annotate.scores import AnnotationScores, TrustScores
 
 SHOWN = 30
 """Labels shown in the table for people; all of them are in the JSON."""
@@ -135,6 +135,28 @@ def _rejected(annotation: Annotation, result: dict[str, Any]) -> list[str]:
     return [f"unknown, where {budget:.0%} of cells of known types may be called so: {listed}{note}"]
 
 
+def _trust(scores: AnnotationScores | TrustScores, *, n_cells: int) -> list[str]:
+    """Say how far confidence, label sets and rejection can be trusted."""
+    lines = []
+    if scores.calibration is not None:
+        lines.append(
+            f"confidence {scores.calibration.confidence:.3f} on average; expected calibration error "
+            f"{scores.calibration.ece:.3f}"
+        )
+    if scores.coverage is not None and len(scores.coverage):
+        table = scores.coverage
+        mean = float((table["coverage"] * table["n_cells"]).sum() / table["n_cells"].sum())
+        lowest = f", lowest of {len(table)} donors {table['coverage'].min():.3f}" if len(table) > 1 else ""
+        counted = "cells" if table["n_cells"].sum() == n_cells else "cells of known donor"
+        lines.append(f"label sets hold the true label of {mean:.3f} of {counted}{lowest}")
+    if scores.rejection is not None:
+        known, new = scores.rejection["known"], scores.rejection["new"]
+        parts = [] if known is None else [f"{known:.3f} of cells of types that the reference has"]
+        parts += [] if new is None else [f"{new:.3f} of the others"]
+        lines.append(f"called unknown: {', '.join(parts)}")
+    return lines
+
+
 def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
     from rich.markup import escape
 
@@ -149,22 +171,11 @@ def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
             "with kinds of the true type counted as right: "
             f"accuracy {found.accuracy:.3f}, macro F1 {found.macro_f1:.3f}"
         )
-    if scores.calibration is not None:
-        lines.append(
-            f"confidence {scores.calibration.confidence:.3f} on average; expected calibration error "
-            f"{scores.calibration.ece:.3f}"
-        )
-    if scores.coverage is not None:
-        table = scores.coverage
-        mean = float((table["coverage"] * table["n_cells"]).sum() / table["n_cells"].sum())
-        lowest = f", lowest of {len(table)} donors {table['coverage'].min():.3f}" if len(table) > 1 else ""
-        counted = "cells" if table["n_cells"].sum() == scores.n_cells else "cells of known donor"
-        lines.append(f"label sets hold the true label of {mean:.3f} of {counted}{lowest}")
-    if scores.rejection is not None:
-        known, new = scores.rejection["known"], scores.rejection["new"]
-        parts = [] if known is None else [f"{known:.3f} of cells of types that the reference has"]
-        parts += [] if new is None else [f"{new:.3f} of the others"]
-        lines.append(f"called unknown: {', '.join(parts)}")
+        lines += [f"  {line}" for line in _trust(scores.by_kind, n_cells=scores.n_cells)] if scores.by_kind else []
+        lines.append("by names alone:")
+        lines += [f"  {line}" for line in _trust(scores, n_cells=scores.n_cells)]
+    else:
+        lines += _trust(scores, n_cells=scores.n_cells)
     if scores.missing_classes:
         lines.append(
             "not in the reference, so counted as wrong: "

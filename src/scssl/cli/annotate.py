@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from scssl.cli._annotate_checks import check_apart, check_effect, check_folder, check_saved
 from scssl.cli._annotate_outcome import outcome
-from scssl.cli._estimate import estimate
+from scssl.cli._estimate import estimate, seconds_to_explain, seconds_to_learn
 from scssl.cli.common import Common, Device, Outcome, Whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scssl.ontology import LabelTree
 
 MANY = 1 / 3
 """Share of the true names that the reference lacks, from which on this looks like another way to spell them."""
@@ -103,7 +109,10 @@ def annotate(
         Replace OUT, and the folder of --save.
     """
     from scssl.errors import SettingsError
+    from scssl.log import logger
+    from scssl.tasks import Annotator
     from scssl.tasks.annotate.labels import read_label_map
+    from scssl.tasks.annotate.learn import place_labels
     from scssl.tasks.output import prepare_output, write_results
 
     also = [] if reference is None else [reference]
@@ -114,7 +123,7 @@ def annotate(
     if explain is not None and explain.exists():
         message = f"{explain} exists already; choose another folder for --explain"
         raise SettingsError(message)
-    _check_apart(model, {"--out": out, "--explain": explain, "--save": save})
+    check_apart(model, {"--out": out, "--explain": explain, "--save": save})
     names = read_label_map(label_map) if label_map is not None else None
     given: dict[str, Any] = {
         "mode": mode, "k": k, "class_weight": class_weight, "calibrate": calibrate, "error_rate": error_rate,
@@ -122,25 +131,33 @@ def annotate(
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     of_reference = {"donor": donor, "ontology": ontology, "save": save, "reference_layer": reference_layer}
+    seconds = 0.0
     if reference is None or labels is None:
-        _check_saved(model, {"reference": reference, "labels": labels, **of_reference, **given})
-        from scssl.tasks import Annotator
-
+        check_saved(model, {"reference": reference, "labels": labels, **of_reference, **given})
         annotator = Annotator.load(model)
-        known = annotator.reference
-        assert known is not None
-        _check_and_estimate(file, known=set(known.classes), n_reference=len(known.codes), where=str(model),
-                            truth=truth, label_map=names, layer=layer)  # fmt: skip
+        assert annotator.fitted is not None
+        tree, where = annotator.fitted.tree, str(model)
+        known, n_reference = annotator.fitted.reference.classes, len(annotator.fitted.reference.codes)
     else:
-        _check_folder(save, overwrite=overwrite)
-        known_names = _read_known(reference, labels=labels, layer=reference_layer)
-        _check_and_estimate(file, known=set(known_names), n_reference=len(known_names), where=f"obs[{labels!r}] of "
-                            f"{reference}", truth=truth, label_map=names, layer=layer)  # fmt: skip
-        from scssl.tasks import Annotator
-
+        check_folder(save, overwrite=overwrite)
+        check_effect(given, donor=donor, ontology=ontology, named=truth is not None or save is not None)
+        cells = _read_known(reference, labels=labels, layer=reference_layer)
+        known, n_reference, where = sorted(set(cells)), len(cells), f"obs[{labels!r}] of {reference}"
+        tree = place_labels(known, ontology)
+        seconds = seconds_to_learn(
+            model, n_reference=n_reference, n_labels=len(known), mode=mode or "zero_shot", judged=calibrate != "never"
+        )
+    n_cells, n_features = _check_query(
+        file, known=known, tree=tree, where=where, truth=truth, label_map=names, layer=layer
+    )
+    seconds += seconds_to_explain(model, n_cells=n_cells) if explain is not None else 0.0
+    expected = estimate(file, n_cells=n_cells, n_features=n_features, n_reference=n_reference, also=seconds)
+    logger.info("%s: %s cells, by %s labelled cells of %s; %s", file.name, f"{n_cells:,}", f"{n_reference:,}", where,
+                expected)  # fmt: skip
+    if reference is not None and labels is not None:
         annotator = Annotator(model, **given)
         annotator.fit(
-            reference, labels=labels, donor=donor, layer=reference_layer, ontology=ontology, seed=seed, device=device
+            reference, labels=labels, donor=donor, layer=reference_layer, ontology=tree, seed=seed, device=device
         )
     annotation = annotator.annotate(file, layer=layer, device=device, devices=devices)
     scores = annotation.score(truth, label_map=names) if truth is not None else None
@@ -159,47 +176,6 @@ def annotate(
     )  # fmt: skip
 
 
-def _check_apart(model: Path, results: dict[str, Path | None]) -> None:
-    """No result may be in the place of another, or in the model's folder."""
-    from scssl.errors import SettingsError
-
-    given = {"--model": model, **{option: path for option, path in results.items() if path is not None}}
-    for inner in given.keys() & results.keys():
-        for outer in given.keys() - {inner}:
-            if given[inner].resolve().is_relative_to(given[outer].resolve()):
-                message = f"{inner} {given[inner]} lies in {outer} {given[outer]}; choose another place for {inner}"
-                raise SettingsError(message)
-
-
-def _check_saved(model: Path, given: dict[str, Any]) -> None:
-    """Without a reference, the model has to be an annotator, whose settings are settled."""
-    from scssl.errors import SettingsError
-    from scssl.tasks.annotate.files import SETTINGS
-
-    chosen = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
-    if not (model / SETTINGS).is_file():
-        missing = " and ".join(f"--{name}" for name in ("reference", "labels") if given[name] is None)
-        message = f"{model} is not a saved annotator, so give {missing}: labelled cells to name others by"
-        raise SettingsError(message)
-    if chosen:
-        message = (
-            f"{', '.join(chosen)} cannot be chosen for the annotator {model}: they were settled when it was made. Give "
-            "a model with --model, and --reference and --labels, to make another one"
-        )
-        raise SettingsError(message)
-
-
-def _check_folder(save: Path | None, *, overwrite: bool) -> None:
-    from scssl.errors import SettingsError
-    from scssl.tasks.annotate.files import SETTINGS
-
-    if save is not None and save.exists() and not (overwrite and (save / SETTINGS).is_file()):
-        message = f"{save} exists already; choose another folder for --save" + (
-            ", this one is no annotator" if overwrite else ", or add --overwrite"
-        )
-        raise SettingsError(message)
-
-
 def _read_known(reference: Path, *, labels: str, layer: str | None) -> Any:
     from scssl.corpus.sources.source import open_source
     from scssl.tasks.annotate.labels import read_labels
@@ -208,38 +184,47 @@ def _read_known(reference: Path, *, labels: str, layer: str | None) -> Any:
         return read_labels(source.obs, labels, file=source.file).dropna()
 
 
-def _check_and_estimate(
+def _check_query(
     file: Path,
     *,
-    known: set[str],
-    n_reference: int,
+    known: Sequence[str],
+    tree: LabelTree | None,
     where: str,
     truth: str | None,
     label_map: dict[str, str | None] | None,
     layer: str | None,
-) -> None:
-    """Find mistakes in columns and layers before the work starts, and say what is to be expected."""
+) -> tuple[int, int]:
+    """Find mistakes in columns and layers before the work starts; return the numbers of cells and features."""
     from scssl.corpus.sources.source import open_source
     from scssl.errors import DataError
-    from scssl.log import logger
     from scssl.tasks.annotate.labels import map_labels, read_labels
 
     with open_source(file, layer=layer) as source:
-        n_query, n_features = source.n_cells, source.n_features
+        size = source.n_cells, source.n_features
+        true = None
         if truth is not None:
             true = map_labels(read_labels(source.obs, truth, file=source.file), label_map)
-            if not set(true.dropna()) & known:
-                message = (
-                    f"no name in obs[{truth!r}] of {file} is one in {where} "
-                    f"({_some(set(true.dropna()))} against {_some(known)}); give --label-map"
-                )
-                raise DataError(message)
-            _point_to_label_map(true, known, truth=truth, where=where)
-    expected = estimate(file, n_cells=n_query, n_features=n_features, n_reference=n_reference)
-    logger.info(
-        "%s: %s cells, by %s labelled cells of %s; %s",
-        file.name, f"{n_query:,}", f"{n_reference:,}", where, expected,
-    )  # fmt: skip
+    if true is not None:
+        names, has = set(true.dropna()), _has(set(true.dropna()), known, tree)
+        if not has:
+            message = (
+                f"no name in obs[{truth!r}] of {file} is one in {where} "
+                f"({_some(names)} against {_some(set(known))}); give --label-map"
+            )
+            raise DataError(message)
+        _point_to_label_map(true, has, truth=str(truth), where=where)
+    return size
+
+
+def _has(names: set[str], known: Sequence[str], tree: LabelTree | None) -> set[str]:
+    """Return the names that the reference has; with an ontology also those that it has a kind of, or is a kind of."""
+    if tree is None:
+        return names & set(known)
+    from scssl.tasks.annotate.truth import related, with_truth
+
+    placed = with_truth(tree, names)
+    found = zip(placed.labels, related(placed, n_classes=len(tree)).tolist(), strict=True)
+    return names & {name for name, has in found if has}
 
 
 def _point_to_label_map(true: Any, known: set[str], *, truth: str, where: str) -> None:

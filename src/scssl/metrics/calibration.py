@@ -38,8 +38,9 @@ class CalibrationScores:
     """What the diagram shows, see `reliability_curve`."""
 
     def summary(self) -> dict[str, Any]:
-        """Return the scores without the curve, as plain values for JSON."""
-        return {name: value for name, value in vars(self).items() if name != "curve"}
+        """Return the scores without the curve, as plain values for JSON; None for what cannot be said."""
+        plain = {name: value for name, value in vars(self).items() if name != "curve"}
+        return {name: None if value != value else value for name, value in plain.items()}
 
 
 def calibration_scores(
@@ -49,6 +50,7 @@ def calibration_scores(
     n_bins: int = 15,
     bins: Bins = "equal_mass",
     weights: NDArray[np.floating] | None = None,
+    right: NDArray[np.bool_] | None = None,
 ) -> CalibrationScores:
     """Score probabilities against the truth.
 
@@ -62,6 +64,9 @@ def calibration_scores(
         See `reliability_curve`.
     weights
         (n_cells,) how much each cell counts, e.g. so that each donor counts the same.
+    right
+        (n_cells, n_classes) bool, the classes that count as right for each cell, in place of its true class: with a
+        hierarchy, those that are a kind of it. Likelihood and Brier score take them as one class.
 
     Examples
     --------
@@ -70,7 +75,16 @@ def calibration_scores(
     (0.7, 0.5, 0.4)
     """
     y, p, w = _checked(truth, probabilities, weights)
-    confidence, correct = p.max(axis=1), p.argmax(axis=1) == y
+    best = p.argmax(axis=1)
+    confidence, correct = p.max(axis=1), best == y
+    if right is not None:
+        if right.shape != p.shape:
+            message = (
+                f"right has shape {right.shape}, the probabilities {p.shape}: one value for each of them is needed"
+            )
+            raise DataError(message)
+        correct = right[np.arange(len(p)), best]
+        y, p = _as_one(p, right)
     curve = reliability_curve(correct, confidence=confidence, n_bins=n_bins, bins=bins, weights=w)
     return CalibrationScores(
         n_cells=len(y),
@@ -236,6 +250,13 @@ def brier_score(
     y, p, w = _checked(truth, probabilities, weights)
     given = np.where(y >= 0, p[np.arange(len(y)), np.maximum(y, 0)], 0.0)
     return float(w @ ((p**2).sum(axis=1) - 2 * given + 1))
+
+
+def _as_one(p: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Put the classes that count as right together as a first class; a cell without any is of no class."""
+    together = np.where(right, p, 0).sum(axis=1, keepdims=True)
+    merged = np.concatenate([np.minimum(together, 1), np.where(right, 0, p)], axis=1)
+    return np.where(right.any(axis=1), 0, -1), merged
 
 
 def _error(curve: pd.DataFrame) -> float:

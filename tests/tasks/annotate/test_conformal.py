@@ -137,6 +137,8 @@ def test_coverage_counts_donor_by_donor():
     assert table.loc["b"].tolist() == [2, 1, 1.5, 0.5]
     assert table.loc["a"].tolist() == [1, 0, 1, 1]
     assert coverage(sets, codes=np.array([0, 1, 0, -1])).loc["all", "coverage"] == 0.5
+    kinds = np.array([[0, 1], [1, 0], [1, 1], [1, 0]], dtype=bool)
+    assert coverage(sets, codes=np.array([0, 1, 0, -1]), right=kinds).loc["all", "coverage"] == 0.75
 
 
 class Ancestor(NamedTuple):

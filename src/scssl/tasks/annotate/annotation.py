@@ -16,7 +16,8 @@ from scssl.metrics.hierarchy import hierarchical_scores
 from scssl.tasks.annotate.conformal import coverage
 from scssl.tasks.annotate.folds import GUESSED
 from scssl.tasks.annotate.labels import UNLABELLED, map_labels, read_labels
-from scssl.tasks.annotate.scores import AnnotationScores
+from scssl.tasks.annotate.scores import AnnotationScores, TrustScores
+from scssl.tasks.annotate.truth import related, with_truth
 from scssl.tasks.output import Results
 
 if TYPE_CHECKING:
@@ -134,20 +135,46 @@ class Annotation:
             empty = {name.strip().casefold() for name in unlabelled}
             no_donor = names.isna() | names.astype(str).str.strip().str.casefold().isin(empty)
             donors = None if no_donor.all() else names.where(~no_donor, None).to_numpy(dtype=object)
+        hierarchy, by_kind = None, None
+        if self.tree is not None:
+            tree = with_truth(self.tree, true.dropna())
+            hierarchy = hierarchical_scores(
+                true, predicted, classes=tree.labels, descends=tree.descends, reference_classes=classes
+            )
+            by_kind = self._by_kind(tree, true, known, donors=donors)
         return AnnotationScores(
             **vars(scores),
             calibration=calibration_scores(codes, self.probabilities[known]) if self.calibrated else None,
             coverage=None if self.sets is None else coverage(self.sets[known], codes=codes, donors=donors),
-            rejection=self._rejection(codes, known),
-            hierarchy=self._hierarchy(true, predicted, classes),
+            rejection=self._rejection(np.asarray(self.labels.codes)[known] == codes, codes >= 0, known),
+            hierarchy=hierarchy,
+            by_kind=by_kind,
         )
 
-    def _rejection(self, codes: NDArray[np.int64], known: NDArray[np.bool_]) -> dict[str, Any] | None:
+    def _by_kind(
+        self, tree: LabelTree, true: pd.Series, known: NDArray[np.bool_], *, donors: NDArray[np.object_] | None
+    ) -> TrustScores:
+        """Score with a kind of the true type counted as right; `tree` has the reference's labels first."""
+        n = len(self.labels.categories)
+        codes = pd.Index(tree.labels, dtype=object).get_indexer(pd.Index(true[known], dtype=object)).astype(np.int64)
+        right = tree.descends[:n].T[codes]
+        best = np.asarray(self.labels.codes)[known]
+        named = (best >= 0) & right[np.arange(len(right)), best]
+        chances = self.probabilities[known]
+        return TrustScores(
+            calibration=calibration_scores(chances.argmax(axis=1), chances, right=right) if self.calibrated else None,
+            coverage=None if self.sets is None else coverage(self.sets[known], codes=codes, donors=donors, right=right),
+            rejection=self._rejection(named, related(tree, n_classes=n)[codes], known),
+        )
+
+    def _rejection(
+        self, right: NDArray[np.bool_], has: NDArray[np.bool_], known: NDArray[Any]
+    ) -> dict[str, Any] | None:
+        """Count rejected cells: `right` are well named, `has` of a type that the reference has; both over `known`."""
         if self.unknown is None:
             return None
         reasons = self.unknown[known]
         rejected = reasons != ""
-        right = np.asarray(self.labels.codes)[known] == codes
         names, n_cells = np.unique(reasons[rejected].astype(str), return_counts=True)
 
         def share(of: NDArray[np.bool_], among: NDArray[np.bool_]) -> float | None:
@@ -155,23 +182,8 @@ class Annotation:
 
         return {
             "rejected": share(rejected, np.ones_like(rejected)),
-            "known": share(rejected, codes >= 0),
-            "new": share(rejected, codes < 0),
-            "accuracy_kept": share(right & (codes >= 0), ~rejected),
+            "known": share(rejected, has),
+            "new": share(rejected, ~has),
+            "accuracy_kept": share(right & has, ~rejected),
             "reasons": dict(zip(names.tolist(), n_cells.tolist(), strict=True)),
         }
-
-    def _hierarchy(self, true: pd.Series, predicted: NDArray[np.object_], classes: list[str]) -> Any:
-        if self.tree is None:
-            return None
-        from scssl.ontology import LabelTree, match_labels, terms_of
-
-        # Terms above the reference's labels are all that a label of it can be a kind of.
-        others = sorted(set(true.dropna()) - set(classes))
-        matched = match_labels(others, ontology=self.tree.ontology) if others else None
-        terms = dict(zip(self.tree.labels, self.tree.terms, strict=True))
-        terms |= terms_of(matched) if matched is not None else {}
-        tree = LabelTree([*classes, *others], terms=terms, ontology=self.tree.ontology)
-        return hierarchical_scores(
-            true, predicted, classes=tree.labels, descends=tree.descends, reference_classes=classes
-        )

@@ -200,7 +200,11 @@ class LabelSets:
 
 
 def coverage(
-    sets: NDArray[np.bool_], *, codes: NDArray[np.integer], donors: Sequence[object] | NDArray[Any] | None = None
+    sets: NDArray[np.bool_],
+    *,
+    codes: NDArray[np.integer],
+    donors: Sequence[object] | NDArray[Any] | None = None,
+    right: NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
     """Count how often sets hold the true label, donor by donor.
 
@@ -212,6 +216,9 @@ def coverage(
         (n_cells,) true classes; a negative code is a type that no set can hold, and counts as missed.
     donors
         (n_cells,) names or codes; None for all cells together. Cells with a missing donor are left out.
+    right
+        (n_cells, n_classes) bool, the classes that count as the true one, in place of `codes`: with a hierarchy, those
+        that are a kind of it. A set holds the truth if it holds any of them.
 
     Returns
     -------
@@ -220,7 +227,10 @@ def coverage(
         set, mean), ``single`` (share of cells with one label).
     """
     y = np.asarray(codes, dtype=np.int64)
-    held = np.where(y >= 0, sets[np.arange(len(y)), np.maximum(y, 0)], False)  # noqa: FBT003
+    if right is not None:
+        held = (sets & right).any(axis=1)
+    else:
+        held = np.where(y >= 0, sets[np.arange(len(y)), np.maximum(y, 0)], False)  # noqa: FBT003
     size = sets.sum(axis=1)
     table = pd.DataFrame({"n_cells": 1, "coverage": held.astype(float), "size": size, "single": size == 1})
     groups = pd.Series("all" if donors is None else np.asarray(donors), index=table.index, name="donor")

@@ -15,6 +15,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrustScores:
+    """How far what comes with the labels can be trusted, where a kind of the true type counts as right.
+
+    A label is right if it is the true one or a kind of it, and a label set holds the truth if it holds such a label.
+    The reference knows the type of a cell if it has the true label, a kind of it, or something that it is a kind of:
+    "CD4 T" is no type new to a reference that says "T cell", though "T cell" still counts as wrong for it.
+    """
+
+    calibration: CalibrationScores | None = None
+    coverage: pd.DataFrame | None = None
+    rejection: dict[str, Any] | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scores without the tables, as plain values for JSON."""
+        return _summary(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnnotationScores(ClassificationScores):
     """Scores of the best guesses, rejected cells included, and of probabilities, label sets and rejection."""
 
@@ -29,18 +47,28 @@ class AnnotationScores(ClassificationScores):
     rejection."""
     hierarchy: HierarchicalScores | None = None
     """With kinds of the true type counted as right; None without an ontology."""
+    by_kind: TrustScores | None = None
+    """`calibration`, `coverage` and `rejection` with kinds of the true type counted as right; None without an
+    ontology."""
 
     def summary(self) -> dict[str, Any]:
         """Return the scores without the tables, as plain values for JSON."""
-        values = super().summary()
-        if self.calibration is not None:
-            values["calibration"] = self.calibration.summary()
-        if self.coverage is not None:
-            rows = self.coverage.reset_index().to_dict("records")
-            values["coverage"] = [{str(name): value for name, value in row.items()} for row in rows]
-        if self.rejection is not None:
-            values["rejection"] = self.rejection
+        values = {**super().summary(), **_summary(self)}
         if self.hierarchy is not None:
             values["hierarchical"] = self.hierarchy.hierarchical.summary()
             values["relations"] = self.hierarchy.relations
+        if self.by_kind is not None:
+            values["hierarchical"] |= self.by_kind.summary()
         return values
+
+
+def _summary(scores: AnnotationScores | TrustScores) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if scores.calibration is not None:
+        values["calibration"] = scores.calibration.summary()
+    if scores.coverage is not None:
+        rows = scores.coverage.reset_index().to_dict("records")
+        values["coverage"] = [{str(name): value for name, value in row.items()} for row in rows]
+    if scores.rejection is not None:
+        values["rejection"] = scores.rejection
+    return values

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scssl import model_files
+from scssl.corpus import Corpus
 from scssl.corpus.gather import gather
 from scssl.errors import SettingsError
 from scssl.interruption import Interrupted, Signals
 from scssl.launch import LAUNCHED, launch
 from scssl.model import CellModel
+from scssl.model_init import check_init, take_weights
 from scssl.model_run import RunFolder
 from scssl.ranks import Ranks, check_devices
-from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments
+from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments, merge
 from scssl.training.devices import resolve_device
 from scssl.training.loggers import check_loggers
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scssl.corpus import Corpus
     from scssl.genes import GenePanel
     from scssl.training.devices import Device
     from scssl.training.loggers import LoggerName
@@ -45,6 +46,7 @@ def pretrain(
     seed: int | None = None,
     config: Path | str | Config | None = None,
     overrides: Sequence[str] = (),
+    init: CellModel | Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -73,6 +75,9 @@ def pretrain(
         YAML file laid over the preset, or complete settings.
     overrides
         Single settings, ``"a.b=c"`` each, e.g. ``"task.rate=0.25"``; applied last.
+    init
+        Model to go on from, with its genes and settings, rather than from random weights: to adapt it to the cells of
+        a new study, without their labels. Sources that it does not know start as one that is not told.
     out
         Folder for the model, its training log and checkpoints; nothing is kept on disk without it.
     overwrite
@@ -90,9 +95,9 @@ def pretrain(
         Where the numbers go beside `history.csv`: any of ``"tensorboard"``, ``"wandb"``, ``"mlflow"``, or ``"csv"`` for
         nowhere. By default to TensorBoard, if it is installed.
     genes, layer, source, split_by
-        For an AnnData or file: as in `Corpus.build`; genes are ``"human"`` by default. Without `split_by`, donors are
-        kept apart where ``obs`` has a column ``donor`` with at least two of them, and otherwise 5 % of the cells are
-        used for validation.
+        For an AnnData or file: as in `Corpus.build`; genes are ``"human"`` by default, those of `init` if given.
+        Without `split_by`, donors are kept apart where ``obs`` has a column ``donor`` with at least two of them, and
+        otherwise 5 % of the cells are used for validation.
 
     Returns
     -------
@@ -123,6 +128,9 @@ def pretrain(
     }
     chosen |= {"max_epochs": max_epochs, "batch_size": batch_size, "seed": seed}
     files = {"genes": genes, "layer": layer, "source": source, "split_by": split_by}
+    first = init if init is None or isinstance(init, CellModel) else CellModel.load(init)
+    if first is not None and genes is None and not _is_corpus(data):
+        files["genes"] = first.panel
     ranks = Ranks.current()
     n_processes = check_devices(ranks, devices=devices, num_nodes=num_nodes)
     if ranks.world_size > 1 and out is None:
@@ -134,12 +142,18 @@ def pretrain(
         else RunFolder(path=Path(out or ""), resume=resume)
     )
     if resume:
-        given = [name for name, value in chosen.items() if value is not None]
+        given = [name for name, value in (*chosen.items(), ("init", init)) if value is not None]
         if given:
             message = f"a resumed run keeps its settings; leave out {', '.join(given)}, or start again without --resume"
             raise SettingsError(message)
         settings = from_dict(Config, run.settings(), where=f"{out}/settings.json")
     else:
+        if first is not None:
+            if preset is not None:
+                message = "init brings the settings of its model; leave out preset, or change single ones by overrides"
+                raise SettingsError(message)
+            if not isinstance(config, Config):
+                config = first.config if config is None else merge(first.config, config)
         settings = choose_config(
             preset=preset,
             config=config,
@@ -153,13 +167,21 @@ def pretrain(
     resolve_device(device)
     check_loggers(loggers)
     if n_processes > 1:
-        options = {"device": device, "loggers": loggers, "overwrite": overwrite, "resume": resume}
+        options = {"device": device, "loggers": loggers, "overwrite": overwrite, "resume": resume, "init": first}
         corpus = gather(data, **files, seed=settings.training.seed)  # type: ignore[arg-type]
         return _in_processes(n_processes, corpus, settings=settings, out=out, options=options)
     try:
         with Signals():
             return _train(
-                data, settings, run=run, rank=ranks.rank, device=device, resume=resume, loggers=loggers, files=files
+                data,
+                settings,
+                run=run,
+                rank=ranks.rank,
+                device=device,
+                resume=resume,
+                loggers=loggers,
+                files=files,
+                first=first,
             )
     except Interrupted as stop:
         if run.resumable:
@@ -180,6 +202,7 @@ def _train(
     resume: bool,
     loggers: Sequence[LoggerName] | None,
     files: dict[str, Any],
+    first: CellModel | None = None,
 ) -> CellModel:
     """Train in this process, be it one of several."""
     # Here, because Lightning takes seconds to import, which those who only start other processes need not wait for.
@@ -190,11 +213,15 @@ def _train(
     if out and corpus.path is not None and out.resolve().is_relative_to(corpus.path.resolve()):
         message = f"{out} is inside the corpus {corpus.path}; choose another folder for the model"
         raise SettingsError(message)
+    if first is not None:
+        check_init(first, settings, corpus.panel)
     programmes = model_files.read_programmes(out, corpus.panel) if resume and out else find_programmes(settings, corpus)
     task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources), programmes=programmes)
     if not resume:
         mean, variance = gene_moments(corpus, target_sum=settings.target_sum)
         task.start_from(gene_mean=mean, gene_variance=variance, gene_share=torch.from_numpy(corpus.gene_share()))
+        if first is not None:
+            take_weights(task, first, sources=corpus.sources)
 
     started = time.time()
     # The first of several processes writes for all.
@@ -212,6 +239,8 @@ def _train(
                 run.leave()
             raise
         card = model_files.card(corpus, settings, asdict(result), started=started)
+        if first is not None:
+            card["init"] = {"data": first.card.get("data", {}), "training": first.card.get("training", {})}
         model = CellModel(task=task, panel=corpus.panel, config=settings, sources=list(corpus.sources), card=card)
         if writes:
             model.save(directory, overwrite=True)
@@ -232,10 +261,18 @@ def _in_processes(
     with tempfile.TemporaryDirectory() as scratch:
         folder = str(out or f"{scratch}/model")
         arguments = {"data": str(corpus.path), "out": folder, **options}
+        if options["init"] is not None:
+            options["init"].save(f"{scratch}/init")
+            arguments["init"] = f"{scratch}/init"
         if not options["resume"]:
             arguments["config"] = asdict(settings)
         launch("scssl.pretraining:be_one_of_several", [arguments] * n)
         return CellModel.load(folder)
+
+
+def _is_corpus(data: Corpus | AnnData | Path | str) -> bool:
+    """Whether the genes of the cells are settled already."""
+    return isinstance(data, Corpus) or (isinstance(data, str | Path) and (Path(data) / "corpus.json").is_file())
 
 
 def be_one_of_several(*, config: dict[str, Any] | None = None, **arguments: Any) -> None:

@@ -28,6 +28,7 @@ def pretrain(
     seed: Whole | None = None,
     config: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    init: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
@@ -69,6 +70,9 @@ def pretrain(
         YAML file of settings, laid over the preset.
     set_
         One setting, e.g. --set task.rate=0.25 or --set architecture.hidden=[512]; may be repeated; applied last.
+    init
+        Folder of a model to go on from, with its genes and settings, rather than from random weights: to adapt it to
+        new cells, without their labels.
     resume
         Go on with the interrupted run at OUT, with its settings.
     overwrite
@@ -113,6 +117,7 @@ def pretrain(
         seed=seed,
         config=config,
         overrides=assignments,
+        init=init,
         out=out,
         overwrite=overwrite,
         resume=resume,

@@ -1,0 +1,72 @@
+"""Start a pre-training from the weights of a model rather than from random ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from scssl.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scssl.genes import GenePanel
+    from scssl.model import CellModel
+    from scssl.pretext import PretextTask
+    from scssl.training import Config
+
+SOURCES = "decoder.source.weight"
+"""The one parameter whose rows belong to the sources of a corpus."""
+
+
+def check_init(model: CellModel, settings: Config, panel: GenePanel) -> None:
+    """Check that a model's weights fit the settings of a run and the genes of its cells.
+
+    Raises
+    ------
+    SettingsError
+        If they do not; the message says which differ.
+    """
+    if panel != model.panel:
+        message = (
+            f"the cells are on {panel!r}, the model to go on from on {model.panel!r}; build their corpus with the "
+            "model's genes: scssl corpus build FILE... --genes MODEL_DIR"
+        )
+        raise SettingsError(message)
+    for name, mine, theirs in (
+        ("architecture", settings.architecture, model.config.architecture),
+        ("target_sum", settings.target_sum, model.config.target_sum),
+    ):
+        if mine != theirs:
+            message = f"{name} is {mine}, but {theirs} in the model to go on from: its weights fit no other; leave it"
+            raise SettingsError(message)
+
+
+@torch.no_grad()
+def take_weights(task: PretextTask, model: CellModel, *, sources: Sequence[str]) -> None:
+    """Copy a model's weights into an untrained task, as far as both have them.
+
+    The encoder is copied whole, with what it knows of the genes. Of another pretext task only the parts of the same
+    name and shape are. Sources that the model knows keep what the decoder learned of them; others start at zero, as
+    a source that it is not told.
+
+    Parameters
+    ----------
+    task
+        Task to start; its encoder has the model's shape, see `check_init`.
+    model
+        Model to start from.
+    sources
+        Names of the sources of the new cells, by code.
+    """
+    mine, theirs = task.state_dict(), model.task.state_dict()
+    if SOURCES in mine:
+        mine[SOURCES].zero_()
+        if SOURCES in theirs:
+            for row, name in enumerate(sources):
+                if name in model.sources:
+                    mine[SOURCES][row] = theirs[SOURCES][model.sources.index(name)]
+    for name, value in mine.items():
+        if name != SOURCES and name in theirs and theirs[name].shape == value.shape:
+            value.copy_(theirs[name])

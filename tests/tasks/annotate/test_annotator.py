@@ -225,9 +225,24 @@ def test_saving_over_something(saved, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["annotator", "documents"]
 
 
+def without_checksums(path):
+    """Make the folder one of format version 2, whose content alone tells that it was altered; return its settings."""
+    settings = json.loads((path / "annotator.json").read_text())
+    settings = {name: value for name, value in settings.items() if name not in ("sha256", "files")}
+    settings["format_version"] = 2
+    (path / "annotator.json").write_text(json.dumps(settings))
+    return settings
+
+
+def test_annotators_without_checksums_load(saved, cells):
+    annotator, path = saved
+    without_checksums(path)
+    assert list(Annotator.load(path).annotate(cells[1]).labels) == list(annotator.annotate(cells[1]).labels)
+
+
 def test_damaged_annotators_are_refused(saved):
     _, path = saved
-    settings = json.loads((path / "annotator.json").read_text())
+    settings = without_checksums(path)
 
     def rejects(words, **changes):
         (path / "annotator.json").write_text(json.dumps({**settings, **changes}))

@@ -17,6 +17,7 @@ from scssl.errors import DataError, FormatError, SettingsError
 from scssl.files import usual_permissions
 from scssl.tasks.annotate.fitted import Fitted, Reference
 from scssl.tasks.annotate.probe import LinearHead
+from scssl.tasks.annotate.seal import KEYS, check, seal
 from scssl.tasks.annotate.settings import AnnotatorSettings
 from scssl.tasks.annotate.trust import Trust
 from scssl.tasks.annotate.zero_shot import NearestCells
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from scssl.ontology import LabelTree
     from scssl.tasks.annotate.classifier import Classifier
 
-FORMAT, FORMAT_VERSION = "scssl-annotator", 2
+FORMAT, FORMAT_VERSION = "scssl-annotator", 3
+SEALED = 3
+"""Format version from which on there are checksums."""
 SETTINGS, REFERENCE, CLASSIFIER = "annotator.json", "reference.safetensors", "classifier.safetensors"
 TRUST, MODEL = "trust.safetensors", "model"
 MAX_SETTINGS_BYTES = 64 * 2**20
@@ -75,7 +78,7 @@ def write(path: Path, fitted: Fitted, *, settings: AnnotatorSettings, overwrite:
             "trust": None if fitted.trust is None else fitted.trust.to_dict(),
             "tree": None if fitted.tree is None else fitted.tree.to_dict(),
         }
-        (folder / SETTINGS).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        (folder / SETTINGS).write_text(seal(folder, content), encoding="utf-8", newline="\n")
         if path.exists():
             shutil.move(path, Path(scratch) / "old")
         os.replace(folder, path)  # noqa: PTH105
@@ -87,7 +90,7 @@ def read(path: Path) -> tuple[AnnotatorSettings, Fitted]:
     Raises
     ------
     FormatError
-        If anything is missing, malformed, of a later version, or does not fit together.
+        If anything is missing, altered, malformed, of a later version, or does not fit together.
     """
     from scssl.model import load
 
@@ -204,7 +207,8 @@ def _read_settings(file: Path) -> dict[str, Any]:
         message = f"{file} is larger than any annotator's settings ({file.stat().st_size:,} bytes)"
         raise FormatError(message)
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_bytes().decode()
+        settings = json.loads(text)
     except (ValueError, RecursionError) as error:
         message = f"{file} is not JSON: {error}"
         raise FormatError(message) from error
@@ -217,6 +221,9 @@ def _read_settings(file: Path) -> dict[str, Any]:
             f"{file} has format version {number!r}; this scssl reads up to {FORMAT_VERSION}. Run: pip install -U scssl"
         )
         raise FormatError(message)
+    # One that lost its version is still known by its checksums.
+    if number >= SEALED or any(key in settings for key in KEYS):
+        check(file, text=text, content=settings)
     classes = settings.get("classes")
     good = (
         isinstance(classes, list)

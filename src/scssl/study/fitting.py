@@ -134,7 +134,10 @@ def fit_job(work: Work, job: Job) -> None:
     train = draw_labelled(split.train, work.target.codes, n_labels=job.labels or None, key=key)
     network = network_of(job, method, work.plan)
     space = None if network is None or method.mode in {"finetune", "scratch"} else np.load(work.space_file(network))
-    fit = Fit(target=work.target, train=train, unlabelled=split.train, test=split.test, seed=job.seed, space=space)
+    fit = Fit(
+        target=work.target, train=train, unlabelled=split.train, test=split.test, seed=job.seed, space=space,
+        device=work.device,
+    )  # fmt: skip
     started = time.perf_counter()
     try:
         with limited(work.threads):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from scssl.errors import MissingExtraError, SettingsError
 
@@ -31,6 +31,8 @@ class Fit:
     seed: int
     space: NDArray[np.float32] | None = None
     """(n_cells, n_dimensions) embedding of all labelled cells of the target, for methods that read one."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where networks are trained."""
 
     @property
     def codes(self) -> NDArray[np.int64]:

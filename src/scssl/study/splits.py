@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from scssl.tasks.annotate.donors import spread
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -63,7 +65,7 @@ def make_splits(
         data sets have them too.
     """
     by_donor = len(np.unique(donors)) > 1
-    fold = donor_folds(donors, folds=folds, seed=seed) if by_donor else cell_folds(codes, folds=folds, seed=seed)
+    fold = donor_folds(donors, codes, folds=folds, seed=seed) if by_donor else cell_folds(codes, folds=folds, seed=seed)
     n = int(fold.max()) + 1
     scheme: Scheme = "donor" if by_donor else "cell"
     found = [_split(codes, fold != i, fold == i, name=f"fold {i + 1} of {n}", scheme=scheme) for i in range(n)]
@@ -75,13 +77,18 @@ def make_splits(
     return [split for split in found if split.train.size and split.test.size]
 
 
-def donor_folds(donors: NDArray[np.integer], *, folds: int, seed: int) -> NDArray[np.int64]:
+def donor_folds(
+    donors: NDArray[np.integer], codes: NDArray[np.integer] | None = None, *, folds: int, seed: int
+) -> NDArray[np.int64]:
     """Share out whole donors to folds of about equal numbers of cells.
 
     Parameters
     ----------
     donors
         (n_cells,) codes.
+    codes
+        (n_cells,) labels: one that several donors have is then in several folds, where that can be, as else none of its
+        cells could be scored.
     folds
         Folds at most.
     seed
@@ -100,7 +107,7 @@ def donor_folds(donors: NDArray[np.integer], *, folds: int, seed: int) -> NDArra
     for donor in shuffled[np.argsort(-size[shuffled], kind="stable")]:
         fold[donor] = load.argmin()
         load[fold[donor]] += size[donor]
-    return fold[local]
+    return (fold if codes is None else spread(fold, codes=codes, donors=local))[local]
 
 
 def cell_folds(codes: NDArray[np.integer], *, folds: int, seed: int) -> NDArray[np.int64]:

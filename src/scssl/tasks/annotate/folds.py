@@ -8,6 +8,7 @@ import numpy as np
 
 from scssl.errors import DataError
 from scssl.log import logger
+from scssl.tasks.annotate.donors import spread
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -83,6 +84,8 @@ def read_donors(
 def make_folds(codes: NDArray[np.int64], donors: NDArray[np.int64] | None, *, seed: int) -> NDArray[np.int64]:
     """Share out whole donors to up to five folds of about equal size; without donors cells, label by label.
 
+    A label that several donors have is in several folds, so that it is both learned and judged, where that can be.
+
     Parameters
     ----------
     codes
@@ -108,6 +111,7 @@ def make_folds(codes: NDArray[np.int64], donors: NDArray[np.int64] | None, *, se
             if size[donor]:
                 fold_of[donor] = load.argmin()
                 load[fold_of[donor]] += size[donor]
+        fold_of = spread(fold_of, codes=codes, donors=donors)
         fold[known] = fold_of[donors[known]]
         return fold
     # Dealt out like cards, sorted by label: every fold gets its share of each.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scssl.corpus.build.splits import split_groups
 from scssl.corpus.format.shard import SOURCE, Shard, smallest_dtype
 from scssl.corpus.store import Corpus
-from scssl.errors import DataError
 from scssl.log import logger
+from scssl.tasks.annotate.donors import choose_donors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,12 +168,15 @@ def choose_validation(
     if share == 0:
         return np.zeros(len(codes), dtype=bool), donors is not None
     if donors is not None:
-        held = _donors_to_spare(codes, donors, share=share, seed=seed)
-        if held:
+        held, n_labels = choose_donors(codes, donors, share=share, seed=seed)
+        n_all = len(np.unique(codes))
+        if n_labels >= min(2, n_all):
+            if n_labels < n_all:
+                logger.info("the validation donors have %d of %d labels; the others are not judged", n_labels, n_all)
             return np.isin(donors, held), True
         logger.warning(
-            "validation is by cells, not donors: there is no donor without whom every label still has cells to learn "
-            "from"
+            "validation is by cells, not donors: there are no donors with two labels or more without whom every label "
+            "still has cells to learn from"
         )
     chosen = np.zeros(len(codes), dtype=bool)
     rng = np.random.default_rng([seed, 0x7A11])
@@ -185,22 +186,3 @@ def choose_validation(
         n = int(share * len(rows) + rng.random())
         chosen[rows[: min(n, len(rows) - 1)]] = True
     return chosen, False
-
-
-def _donors_to_spare(codes: NDArray[np.int64], donors: NDArray[np.int64], *, share: float, seed: int) -> list[int]:
-    """Draw validation donors as corpora do; a donor who alone has a label, among those left, is learned from."""
-    names = {int(donor): f"{donor:08d}" for donor in np.unique(donors)}
-    cells = {("reference", names[int(donor)]): int(n) for donor, n in Counter(donors.tolist()).items()}
-    learned = {names[donor] for donor in names if donor < 0}
-    while True:
-        try:
-            split = split_groups(cells, val=share, test=0.0, seed=seed, by="donor", unnamed=learned)
-        except DataError:
-            return []
-        held = [donor for donor, name in names.items() if split[name] == "val"]
-        lost = np.setdiff1d(codes, codes[~np.isin(donors, held)])
-        if not lost.size:
-            return held
-        having = Counter(donors[np.isin(codes, lost) & np.isin(donors, held)].tolist())
-        # The one who gives back most labels with the fewest cells.
-        learned.add(names[min(having, key=lambda d: (int(np.sum(donors == d)), d))])

@@ -4,6 +4,8 @@ import torch
 
 import scssl
 from scssl.errors import SettingsError
+from scssl.model_init import long_enough
+from scssl.training import Config
 
 NOTHING = ["optimiser.learning_rate=1e-12", "optimiser.weight_decay=0"]
 
@@ -91,3 +93,19 @@ def test_resume_and_init_exclude_each_other(model, new_cells, tmp_path):
     (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
     with pytest.raises(SettingsError, match=r"leave out .*init"):
         scssl.pretrain(new_cells, init=model, out=tmp_path / "run", resume=True)
+
+
+def test_a_run_that_goes_on_is_gentle_and_long_enough(model, new_cells, monkeypatch):
+    monkeypatch.setattr("scssl.model_init.STEPS", 12)
+    again = scssl.pretrain(new_cells, init=model, split_by="cell", device="cpu", overrides=["task.rate=0.3"])
+    n_cells = again.card["data"]["cells"]["train"]
+    steps = again.config.training.epochs * (n_cells // again.card["training"]["batch_size"])
+    assert 12 <= steps < 12 + n_cells // 64 + 1
+    assert again.config.optimiser.learning_rate == pytest.approx(model.config.optimiser.learning_rate / 3)
+    assert again.config.task["rate"] == 0.3
+
+
+def test_large_data_are_seen_once():
+    config = long_enough(Config(), n_cells=10_000_000)
+    assert config.training.epochs == 1
+    assert long_enough(Config(), n_cells=512).training.epochs == 125

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import torch
 
 from scssl.errors import SettingsError
+from scssl.training.trainer import steps_batch_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +21,29 @@ if TYPE_CHECKING:
 
 SOURCES = "decoder.source.weight"
 """The one parameter whose rows belong to the sources of a corpus."""
+
+STEPS: Final = 1000
+"""Steps of a run that goes on from a model. Measured (docs/recipes.md): 300 do most of it, 1,200 a little more."""
+
+
+def gentle(config: Config) -> Config:
+    """Return a model's settings with a third of its learning rate, to go on from its weights."""
+    rate = config.optimiser.learning_rate / 3
+    return replace(config, optimiser=replace(config.optimiser, learning_rate=rate))
+
+
+def long_enough(config: Config, *, n_cells: int) -> Config:
+    """Return the settings with as many epochs as make `STEPS` steps, at least one.
+
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    n_cells
+        Training cells.
+    """
+    steps = max(1, n_cells // steps_batch_size(n_cells, config))
+    return replace(config, training=replace(config.training, epochs=max(1, math.ceil(STEPS / steps))))
 
 
 def check_init(model: CellModel, settings: Config, panel: GenePanel) -> None:

@@ -19,7 +19,7 @@ from scssl.errors import SettingsError
 from scssl.interruption import Interrupted, Signals
 from scssl.launch import LAUNCHED, launch
 from scssl.model import CellModel
-from scssl.model_init import check_init, take_weights
+from scssl.model_init import check_init, gentle, long_enough, take_weights
 from scssl.model_run import RunFolder
 from scssl.ranks import Ranks, check_devices
 from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments, merge
@@ -77,7 +77,8 @@ def pretrain(
         Single settings, ``"a.b=c"`` each, e.g. ``"task.rate=0.25"``; applied last.
     init
         Model to go on from, with its genes and settings, rather than from random weights: to adapt it to the cells of
-        a new study, without their labels. Sources that it does not know start as one that is not told.
+        a new study, without their labels. By default at a third of its learning rate and for 1,000 steps. Sources that
+        it does not know start as one that is not told.
     out
         Folder for the model, its training log and checkpoints; nothing is kept on disk without it.
     overwrite
@@ -153,7 +154,7 @@ def pretrain(
                 message = "init brings the settings of its model; leave out preset, or change single ones by overrides"
                 raise SettingsError(message)
             if not isinstance(config, Config):
-                config = first.config if config is None else merge(first.config, config)
+                config = merge(gentle(first.config), config) if config is not None else gentle(first.config)
         settings = choose_config(
             preset=preset,
             config=config,
@@ -163,12 +164,16 @@ def pretrain(
             seed=seed,
             overrides=overrides,
         )
+    # How long a run that goes on from a model takes is a matter of its cells, unless somebody says it.
+    open_end = first is not None and max_epochs is None and not any(o.startswith("training.epochs") for o in overrides)
     # Before a run with `overwrite` empties its folder.
     resolve_device(device)
     check_loggers(loggers)
     if n_processes > 1:
         options = {"device": device, "loggers": loggers, "overwrite": overwrite, "resume": resume, "init": first}
         corpus = gather(data, **files, seed=settings.training.seed)  # type: ignore[arg-type]
+        if open_end:
+            settings = long_enough(settings, n_cells=corpus.n_cells("train"))
         return _in_processes(n_processes, corpus, settings=settings, out=out, options=options)
     try:
         with Signals():
@@ -182,6 +187,7 @@ def pretrain(
                 loggers=loggers,
                 files=files,
                 first=first,
+                open_end=open_end,
             )
     except Interrupted as stop:
         if run.resumable:
@@ -202,7 +208,8 @@ def _train(
     resume: bool,
     loggers: Sequence[LoggerName] | None,
     files: dict[str, Any],
-    first: CellModel | None = None,
+    first: CellModel | None,
+    open_end: bool,
 ) -> CellModel:
     """Train in this process, be it one of several."""
     # Here, because Lightning takes seconds to import, which those who only start other processes need not wait for.
@@ -215,6 +222,8 @@ def _train(
         raise SettingsError(message)
     if first is not None:
         check_init(first, settings, corpus.panel)
+    if open_end:
+        settings = long_enough(settings, n_cells=corpus.n_cells("train"))
     programmes = model_files.read_programmes(out, corpus.panel) if resume and out else find_programmes(settings, corpus)
     task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources), programmes=programmes)
     if not resume:

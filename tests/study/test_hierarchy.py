@@ -163,3 +163,49 @@ def test_without_relations_the_columns_are_not_there(two_studies, tiny_corpus, t
     assert not any(name.startswith("hierarchical") for table in tables for name in table)
     assert sum("a kind of the true type" in note for note in result.settings["notes"]) == 1
     assert "know the Cell Ontology" not in render(tmp_path / "out").read_text()
+
+
+def test_a_data_set_with_coarser_labels_is_scored_by_kind(
+    obo, two_studies, tiny_corpus, tiny_plan, tmp_path, monkeypatch
+):
+    target = two_studies[1].copy()
+    donors = target.obs["donor"].astype(str).to_numpy()
+    coarse = np.isin(donors, sorted(set(donors))[:2])
+    kinds = np.unique(target.obs["cell_type"].astype(str), return_inverse=True)[1]
+    # One data set says "T cell" where the other says "CD4 T".
+    truth = np.where(kinds == 0, "B cell", np.where(coarse, "T cell", "CD4 T")).astype(object)
+    target.obs["cell_type"] = pd.Categorical(truth)
+    target.obs["site"] = np.where(coarse, "a", "b")
+    classes = sorted(set(truth))
+
+    def right_type(work, method, fit, network):
+        names = np.array(classes, dtype=object)[fit.target.codes[fit.test]]
+        told = {classes[code] for code in fit.codes}
+        named = [name if name in told else "CD4 T" if name == "T cell" else "B cell" for name in names]
+        return np.array([classes.index(name) for name in named])
+
+    monkeypatch.setattr(fitting, "_predict", right_type)
+    plan = get_plan(tiny_plan, modes=("zero_shot", "scratch"), baselines=("logistic",))
+    options = {
+        "target": target,
+        "labels": "cell_type",
+        "donor": "donor",
+        "source": "site",
+        "plan": plan,
+        "device": "cpu",
+    }
+    result = scssl.study.run(tiny_corpus, out=tmp_path / "out", ontology=obo, **options)
+    rows = result.scores[(result.scores["scheme"] == "data set") & (result.scores["method"] == "logistic")].iloc[0]
+    # Left out, "T cell" of one cannot be named; a CD4 T cell is one, and a "T cell" is no CD4 T cell for sure.
+    n_t, n_b = int((truth == "T cell").sum()), int((truth == "B cell").sum())
+    assert rows["micro_f1"] == 1
+    assert rows["hierarchical_cells"] == n_t + n_b
+    assert rows["hierarchical_micro_f1"] == 1
+    note = next(note for note in result.settings["notes"] if "by data set left out" in note)
+    assert note.startswith(f"{n_t} test cells")
+    fits = result.results[result.results["scheme"] == "data set"].drop_duplicates("split").set_index("split")
+    assert fits.loc["a", "n_test"] == int((coarse & (kinds == 0)).sum())
+    # Without it nothing else changes, and nothing is fitted again.
+    monkeypatch.setattr(fitting, "_predict", lambda *_: pytest.fail("fitted again"))
+    plain = scssl.study.run(tiny_corpus, out=tmp_path / "out", ontology="none", **options)
+    pd.testing.assert_frame_equal(plain.scores, result.scores[plain.scores.columns])

@@ -50,6 +50,12 @@ def test_a_type_that_one_donor_has_is_not_scored():
     splits = make_splits(codes, donors, folds=4)
     assert sum(split.unscored for split in splits) == 5
     assert not np.isin(np.arange(5), np.concatenate([s.test for s in splits])).any()
+    assert np.isin(np.arange(5), np.concatenate([s.named for s in splits])).all()
+    untold = next(split for split in splits if split.unscored)
+    assert untold.untold.tolist() == untold.named[-5:].tolist() == [0, 1, 2, 3, 4]
+    kind, other = np.array([[1, 1], [0, 1]], bool), np.array([[1, 0], [1, 1]], bool)
+    assert untold.reached(codes, descends=kind).tolist() == [0, 1, 2, 3, 4]
+    assert not len(untold.reached(codes, descends=other))
 
 
 def test_data_sets_are_left_out_with_their_donors():

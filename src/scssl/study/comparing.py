@@ -53,7 +53,7 @@ def compare(results: Results) -> tuple[pd.DataFrame, Verdict]:
         for one, other, mine, theirs in pairs:
             sides = [[results.of(name, setting) for name in names] for names in (mine, theirs)]
             found.append(measure(results, sides[0], sides[1], rows))
-            table.append(_line(results, setting, one, other, found[-1]) | _by_kind(results, *sides, rows=rows))
+            table.append(_line(results, setting, one, other, found[-1]) | _by_kind(results, *sides, setting=setting))
         if verdict is None:
             verdict = _judged(results, setting, fixed=first == tuned, scratch=found[0], baseline=found[1])
         table += _arms(results, setting, rows)
@@ -120,7 +120,7 @@ def _arms(results: Results, setting: Setting, rows: NDArray[np.int64]) -> list[d
             with_it, without = ([results.of(method.name, place)] for place in (setting, other))
             found = measure(results, with_it, without, rows)
             line = _line(results, setting, method.name, f"{method.name} (excluded)", found)
-            lines.append(line | _by_kind(results, with_it, without, rows=rows))
+            lines.append(line | _by_kind(results, with_it, without, setting=setting))
     return lines
 
 
@@ -143,12 +143,12 @@ def _by_kind(
     first: list[NDArray[np.int64]],
     second: list[NDArray[np.int64]],
     *,
-    rows: NDArray[np.int64],
+    setting: Setting,
 ) -> dict[str, Any]:
     """Return the same difference with a kind of the true type counted as right; what is best is found anew."""
     if results.descends is None:
         return {}
-    found = measure(results, first, second, rows, by_kind=True)
+    found = measure(results, first, second, results.rows(setting.scheme, by_kind=True), by_kind=True)
     names = {"difference": found.estimate, "low": found.low, "high": found.high}
     return {f"{BY_KIND}{name}": value for name, value in names.items()}
 

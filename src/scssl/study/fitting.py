@@ -127,7 +127,7 @@ def network_config(plan: Plan, pretext: str, *, seed: int) -> Config:
 
 def fit_job(work: Work, job: Job) -> None:
     """Fit one method on the labelled cells of a split, name the test cells, and write what came out."""
-    if work.store.has(job, n_test=len(work.splits[job.split].test)):
+    if work.store.has(job, n_test=len(work.splits[job.split].named)):
         return
     split, method = work.splits[job.split], work.methods[job.method]
     key = (job.seed, job.split, job.labels)
@@ -135,7 +135,7 @@ def fit_job(work: Work, job: Job) -> None:
     network = network_of(job, method, work.plan)
     space = None if network is None or method.mode in {"finetune", "scratch"} else np.load(work.space_file(network))
     fit = Fit(
-        target=work.target, train=train, unlabelled=split.train, test=split.test, seed=job.seed, space=space,
+        target=work.target, train=train, unlabelled=split.train, test=split.named, seed=job.seed, space=space,
         device=work.device,
     )  # fmt: skip
     started = time.perf_counter()

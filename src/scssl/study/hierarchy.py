@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from scssl.study.splits import Split
 
 BUNDLED: Final = "bundled"
 NONE: Final = "none"
@@ -31,6 +34,28 @@ class Hierarchy:
     """Why there are no hierarchical scores, or which labels have no part in them."""
     settings: dict[str, Any]
     """Ontology, version, term of each label, and pairs of labels of which one is a kind of the other."""
+
+    def reached(self, codes: NDArray[np.integer], splits: Sequence[Split]) -> list[str]:
+        """Say how many cells are scored by kind alone.
+
+        Parameters
+        ----------
+        codes
+            (n_cells,) labels.
+        splits
+            All splits.
+        """
+        if self.descends is None:
+            return []
+        n: Counter[str] = Counter()
+        for split in splits:
+            n[split.scheme] += len(split.reached(codes, descends=self.descends))
+        return [
+            f"{many:,} test cells, by {scheme} left out, are scored only where a kind of their type counts as right: "
+            "kinds of it are among the cells to learn from, and itself is not."
+            for scheme, many in n.items()
+            if many
+        ]
 
 
 def place(classes: Sequence[str], *, ontology: Path | str | None, terms: Path | str | None) -> Hierarchy:

@@ -61,9 +61,13 @@ class Results:
     descends: NDArray[np.bool_] | None = None
     """(n_classes, n_classes) which label is a kind of which; None where hierarchical scores are left out."""
 
-    def rows(self, scheme: Scheme) -> NDArray[np.int64]:
-        """Cells that are scored in a scheme."""
-        return np.sort(np.concatenate([s.test for s in self.splits if s.scheme == scheme]))
+    def rows(self, scheme: Scheme, *, by_kind: bool = False) -> NDArray[np.int64]:
+        """Cells that are scored in a scheme; by kind also those of types of which only kinds were learned from."""
+        splits = [split for split in self.splits if split.scheme == scheme]
+        found = [split.test for split in splits]
+        if by_kind and self.descends is not None:
+            found += [split.reached(self.target.codes, descends=self.descends) for split in splits]
+        return np.sort(np.concatenate(found))
 
     def of(self, method: str, setting: Setting) -> NDArray[np.int64]:
         """(n_seeds, n_cells) predictions of a method; those that see no corpus are the same in all arms."""
@@ -115,13 +119,13 @@ def gather(
         if job.method in failed:
             continue
         split, result = splits[job.split], store.read(job)
-        if result is None or len(result["predicted"]) != len(split.test):
+        if result is None or len(result["predicted"]) != len(split.named):
             message = f"{store.path(job)}: missing or damaged; run the study again, and it will be made anew"
             raise FormatError(message)
         setting = Setting(split.scheme, job.arm, job.labels, job.fraction)
         shape = (len(plan.seeds), target.n_cells)
         codes = predicted.setdefault((job.method, setting), np.full(shape, NOT_PREDICTED, dtype=np.int64))
-        codes[plan.seeds.index(job.seed), split.test] = result["predicted"]
+        codes[plan.seeds.index(job.seed), split.named] = result["predicted"]
         table.append(_row(job, titles[job.method], split, result, target, descends))
     return Results(
         target=target,
@@ -143,9 +147,13 @@ def _row(
     target: Target,
     descends: NDArray[np.bool_] | None,
 ) -> dict[str, Any]:
-    truth, predicted = target.codes[split.test], result["predicted"]
-    ways = {"": predicted} if descends is None else {"": predicted, BY_KIND: lift(predicted, truth, descends=descends)}
-    counts = {way: total(truth, codes, n_classes=len(target.classes)) for way, codes in ways.items()}
+    truth, predicted = target.codes[split.test], result["predicted"][: len(split.test)]
+    ways = {"": (truth, predicted)}
+    if descends is not None:
+        scored = np.isin(split.named, np.concatenate([split.test, split.reached(target.codes, descends=descends)]))
+        truth = target.codes[split.named[scored]]
+        ways[BY_KIND] = (truth, lift(result["predicted"][scored], truth, descends=descends))
+    counts = {way: total(*pair, n_classes=len(target.classes)) for way, pair in ways.items()}
     scores = {
         f"{way}{NAMES[metric]}": round(float(score(counts[way], metric=metric)), 5)
         for way in counts
@@ -204,7 +212,7 @@ def table_of_scores(results: Results) -> pd.DataFrame:
             entry["micro_f1"] = float(np.mean([scores["accuracy"] for scores in each]))
             entry["balanced_accuracy"] = float(np.mean([scores["balanced_accuracy"] for scores in each]))
             if results.descends is not None:
-                entry |= _by_kind(results, results.of(method.name, setting), rows)
+                entry |= _by_kind(results, results.of(method.name, setting), setting.scheme)
             entry["sd_over_seeds"] = (
                 float(np.std([scores["macro_f1"] for scores in each], ddof=1)) if len(each) > 1 else np.nan
             )
@@ -212,8 +220,9 @@ def table_of_scores(results: Results) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def _by_kind(results: Results, predicted: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, float]:
+def _by_kind(results: Results, predicted: NDArray[np.int64], scheme: Scheme) -> dict[str, float]:
     """Score with a kind of the true type counted as right, under names of their own."""
+    rows = results.rows(scheme, by_kind=True)
     found = measure(results, [predicted], [], rows, by_kind=True)
     each = [pooled(results, codes, rows, by_kind=True) for codes in predicted[:, rows]]
     return {
@@ -221,6 +230,7 @@ def _by_kind(results: Results, predicted: NDArray[np.int64], rows: NDArray[np.in
         f"{BY_KIND}low": found.low,
         f"{BY_KIND}high": found.high,
         **{f"{BY_KIND}{NAMES[name]}": float(np.mean([scores[name] for scores in each])) for name in METRICS[1:]},
+        f"{BY_KIND}cells": len(rows),
     }
 
 
@@ -236,8 +246,9 @@ def table_per_type(results: Results) -> pd.DataFrame:
         predicted = results.of(method.name, setting)[:, rows]
         scores, support = _of_types(predicted, truth, n_classes=len(target.classes))
         if results.descends is not None:
-            lifted = lift(predicted, truth, descends=results.descends)
-            by_kind, _ = _of_types(lifted, truth, n_classes=len(target.classes))
+            others = results.rows(setting.scheme, by_kind=True)
+            lifted = lift(results.of(method.name, setting)[:, others], target.codes[others], descends=results.descends)
+            by_kind, _ = _of_types(lifted, target.codes[others], n_classes=len(target.classes))
             scores |= {f"{BY_KIND}{name}": values for name, values in by_kind.items()}
         for code, name in enumerate(target.classes):
             n = int(support[code])

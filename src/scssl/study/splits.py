@@ -28,8 +28,33 @@ class Split:
     """Rows that are learned from, the same for every method."""
     test: NDArray[np.int64]
     """Rows that are predicted and scored."""
-    unscored: int
-    """Test cells left out because no cell of their type is learned from: no method could name them."""
+    untold: NDArray[np.int64]
+    """Rows that are predicted, too, but no cell of their type is learned from. No method could name them, so they are
+    scored only where a kind of their type counts as right, and one is learned from."""
+
+    @property
+    def named(self) -> NDArray[np.int64]:
+        """Rows that are predicted: `test`, then `untold`."""
+        return np.concatenate([self.test, self.untold])
+
+    @property
+    def unscored(self) -> int:
+        """Number of test cells that are not scored by name."""
+        return len(self.untold)
+
+    def reached(self, codes: NDArray[np.integer], *, descends: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the `untold` rows of a type that some type learned from is a kind of.
+
+        Parameters
+        ----------
+        codes
+            (n_cells,) labels of all cells.
+        descends
+            (n_classes, n_classes), see `scssl.ontology.LabelTree`.
+        """
+        above = np.asarray(descends[np.unique(codes[self.train])].any(axis=0))
+        found: NDArray[np.int64] = self.untold[above[codes[self.untold]]]
+        return found
 
 
 def make_splits(
@@ -173,5 +198,5 @@ def _split(
         scheme=scheme,
         train=np.flatnonzero(train),
         test=np.flatnonzero(test & told),
-        unscored=int((test & ~told).sum()),
+        untold=np.flatnonzero(test & ~told),
     )

@@ -182,7 +182,7 @@ def run(
         )
         raise DataError(message)
     hierarchy = place(cells.classes, ontology=ontology, terms=terms)
-    notes = [*cells.notes, *_notes(chosen, splits), *hierarchy.notes]
+    notes = [*cells.notes, *_notes(chosen, splits), *hierarchy.notes, *hierarchy.reached(cells.codes, splits)]
     methods = list_methods(chosen)
     todo = list_jobs(chosen, methods, splits)
     networks = list_networks(todo, methods, chosen)
@@ -204,7 +204,7 @@ def run(
         device=device, threads=threads,
     )  # fmt: skip
     missing_networks = [network for network in networks if not work.done(network)]
-    missing = [job for job in todo if not store.has(job, n_test=len(splits[job.split].test))]
+    missing = [job for job in todo if not store.has(job, n_test=len(splits[job.split].named))]
     logger.info("%s", estimate(work, missing_networks, missing, jobs=jobs))
     if len(missing) < len(todo):
         logger.info("%d of %d results are there already", len(todo) - len(missing), len(todo))
@@ -284,7 +284,9 @@ def _notes(plan: Plan, splits: list[Split]) -> list[str]:
     notes = []
     unscored = sum(split.unscored for split in splits if split.scheme == splits[0].scheme)
     if unscored:
-        notes.append(f"{unscored:,} test cells are not scored: their type is not among the cells to learn from.")
+        notes.append(
+            f"{unscored:,} test cells are not scored by name: their type is not among the cells to learn from."
+        )
     for name in plan.extras:
         if not get_baseline(name).installed:
             notes.append(f"Left out: {get_baseline(name).fix}")
@@ -316,7 +318,7 @@ def _identity(corpus: Corpus, target: Target, splits: list[Split], plan: Plan) -
     for part in (target.counts.data, target.counts.indices, target.counts.indptr, target.codes, target.donors):
         digest.update(np.ascontiguousarray(part).tobytes())
     for split in splits:
-        digest.update(split.train.tobytes() + split.test.tobytes())
+        digest.update(split.train.tobytes() + split.named.tobytes())
     return {
         "scssl": __version__,
         "corpus": corpus.fingerprint,

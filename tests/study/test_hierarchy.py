@@ -201,6 +201,8 @@ def test_a_data_set_with_coarser_labels_is_scored_by_kind(
     assert rows["micro_f1"] == 1
     assert rows["hierarchical_cells"] == n_t + n_b
     assert rows["hierarchical_micro_f1"] == 1
+    page = render(tmp_path / "out").read_text()
+    assert "Scores that know the Cell Ontology: Data sets left out" in page
     note = next(note for note in result.settings["notes"] if "by data set left out" in note)
     assert note.startswith(f"{n_t} test cells")
     fits = result.results[result.results["scheme"] == "data set"].drop_duplicates("split").set_index("split")

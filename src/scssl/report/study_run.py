@@ -123,6 +123,8 @@ def _sections(scores: pd.DataFrame, settings: dict[str, Any], *, min_effect: flo
         sections.append(
             Section(kind="differences", title=f"Differences: {title}", file="differences.csv", options=shown)
         )
+        if settings.get("hierarchy", {}).get("scored"):
+            sections += _by_kind(settings["hierarchy"], where, min_effect=min_effect, of=f": {title}")
     few = "* marks types with fewer than 20 test cells: their scores are mostly chance."
     sections.append(Section(kind="types", title="Types", file="per_type.csv", text=f"F1, means over seeds. {few}"))
     audit = settings["audit"]
@@ -131,7 +133,7 @@ def _sections(scores: pd.DataFrame, settings: dict[str, Any], *, min_effect: flo
     return sections
 
 
-def _by_kind(hierarchy: dict[str, Any], main: dict[str, str], *, min_effect: float) -> list[Section]:
+def _by_kind(hierarchy: dict[str, Any], where: dict[str, str], *, min_effect: float, of: str = "") -> list[Section]:
     """Show scores for which a kind of the true type counts as right, beside those by names."""
     pairs = [f"{one} is a kind of {other}" for one, other in hierarchy["kinds"]]
     listed = "; ".join(pairs[:_SHOWN]) + (f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
@@ -140,10 +142,10 @@ def _by_kind(hierarchy: dict[str, Any], main: dict[str, str], *, min_effect: flo
         f"cannot say that the prediction is wrong. By the Cell Ontology ({hierarchy['ontology']}): {listed}. "
         "The verdict is by names alone."
     )
-    options = {"where": main, "prefix": "hierarchical_"}
-    title = "Scores that know the Cell Ontology"
+    options = {"where": where, "prefix": "hierarchical_"}
+    title = f"Scores that know the Cell Ontology{of}"
     return [
-        Section(kind="methods", title=title, file="scores.csv", text=text, options=options),
+        Section(kind="methods", title=title, file="scores.csv", text="" if of else text, options=options),
         Section(
             kind="differences",
             title=f"Differences: {title}",

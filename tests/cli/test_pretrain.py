@@ -104,6 +104,33 @@ def test_embed_writes_the_input_and_the_embedding(model, atlas, atlas_file, tmp_
     assert atlas_file.read_bytes() == before
 
 
+def test_embed_can_adapt_the_model_first(model, atlas, atlas_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("scssl.model_init.STEPS", 5)
+    out, again = tmp_path / "embedded.h5ad", tmp_path / "again.h5ad"
+    before = (model / "model.safetensors").read_bytes()
+    for path in (out, again):
+        assert (
+            main(["embed", str(atlas_file), "--model", str(model), "--out", str(path), "--adapt", "--seed", "4"]) == 0
+        )
+    found = ad.read_h5ad(out)
+    adapted = scssl.pretrain(atlas_file, init=model, seed=4, split_by="cell").embed(atlas)
+    np.testing.assert_allclose(found.obsm["X_scssl"], adapted, atol=1e-5)
+    np.testing.assert_array_equal(found.obsm["X_scssl"], ad.read_h5ad(again).obsm["X_scssl"])
+    assert np.abs(adapted - scssl.load(model).embed(atlas)).max() > 1e-3
+    assert found.uns["scssl"]["embed"]["adapted"]
+    assert (model / "model.safetensors").read_bytes() == before
+
+
+def test_pretrain_goes_on_from_a_model(model, atlas_file, tmp_path, capsys):
+    out = tmp_path / "adapted"
+    arguments = ["pretrain", str(atlas_file), "--init", str(model), "--out", str(out)]
+    assert main([*arguments, "--epochs", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_genes"] == len(scssl.load(model).panel)
+    assert main([*arguments[:-1], str(tmp_path / "other"), "--preset", "small"]) == 2
+    assert "leave out preset" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_embed_renames_and_refuses(model, atlas_file, tmp_path, capsys):
     out = tmp_path / "embedded.h5ad"
     base = ["embed", str(atlas_file), "--model", str(model), "--out", str(out)]

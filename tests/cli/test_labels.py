@@ -137,12 +137,14 @@ def test_labels_without_a_counterpart_are_said_and_keep_their_names(files, tmp_p
         (["--labels", "type", "--out", "a.csv", "--terms-out", "a.csv"], "are the same file"),
         (["--labels", "type", "--terms", "none.csv"], "none.csv: no such file"),
         (["--labels", "type", "--terms", "terms.csv", "--terms-out", "terms.csv"], "is an input"),
+        (["--labels", "type", "--terms", "bad.csv"], "bad.csv, line 4: 'T sell' is neither an ID nor a name"),
     ],
 )
 def test_mistakes(files, tmp_path, monkeypatch, capsys, arguments, message):
     query, _, obo = files
     monkeypatch.chdir(tmp_path)
     (tmp_path / "terms.csv").write_text("label,term\n")
+    (tmp_path / "bad.csv").write_text("label,term\nB,CL:0000236\n\nT,T sell\n")
     before = sorted(tmp_path.iterdir())
     code, _, err = run(capsys, query, "--ontology", obo, *arguments)
     assert code == 2

@@ -13,7 +13,7 @@ TRIES: Final = 16
 """Orders of the donors that are gone through."""
 MOST: Final = 2.0
 """Times the share of cells wanted, up to which donors are added for types that no other held-out donor has."""
-NEAR: Final = 0.5
+NEAR: Final = 0.3
 """Share by which the cells held out may differ from those wanted without another choice being looked for."""
 
 

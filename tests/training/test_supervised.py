@@ -123,12 +123,12 @@ def train(corpus, **settings):
     return task, result
 
 
-def test_labels_are_learned_and_the_best_epoch_is_kept(corpus):
-    task, result = train(corpus)
+def test_labels_are_learned_and_with_patience_the_best_epoch_is_kept(corpus):
+    task, result = train(corpus, patience=6)
     losses = [row["val_loss"] for row in result.history]
     assert result.best_epoch == int(np.argmin(losses)) + 1
     assert result.history[result.best_epoch - 1]["val_macro_f1"] > 0.6
-    again, _ = train(corpus)
+    again, _ = train(corpus, patience=6)
     for one, other in zip(task.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, other)
     batches = list(corpus.loader(split="val", batch_size=1000, shuffle=False, labels=[LABEL]))
@@ -143,7 +143,27 @@ def test_it_stops_when_validation_gets_no_better(corpus):
     assert len(result.history) - result.best_epoch == 2
 
 
-def test_without_validation_the_last_epoch_is_kept(corpus):
+def test_without_validation_or_patience_the_last_epoch_is_kept(corpus):
     shards = [shard for shard in corpus.shards if shard.split == "train"]
-    _, result = train(replace(corpus, shards=shards))
+    _, result = train(replace(corpus, shards=shards), patience=3)
     assert result.best_epoch == len(result.history) >= 6
+    task, result = train(corpus, patience=0)
+    assert result.best_epoch == len(result.history) >= 6
+    # Cells held out are not even looked at.
+    assert "val_loss" not in result.history[0]
+    again, _ = train(replace(corpus, shards=shards), patience=0)
+    for one, other in zip(task.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_head_that_is_known_is_where_training_starts():
+    batch, _ = make_batch()
+    task = make_task().eval()
+    weight, bias = torch.randn(N_CLASSES, 4), torch.randn(N_CLASSES)
+    task.start_from(weight=weight, bias=bias)
+    with torch.no_grad():
+        found = task.judge(batch, draw=Draw(0, 0))[1]
+        scores = task.encoder.embed(batch) @ weight.T + bias
+    assert found.tolist() == scores.argmax(1).tolist()
+    assert task.head.weight.requires_grad
+    assert task.head.weight is not weight

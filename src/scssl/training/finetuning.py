@@ -13,16 +13,21 @@ from scssl.errors import require
 class FineTuning:
     """How an encoder and a linear head are trained on labels. Seed and device are given where it is started."""
 
-    epochs: int = 10
+    epochs: int = 5
     """Passes over the training cells."""
-    min_steps: int = 400
+    min_steps: int = 200
     """More passes are made where that would be fewer optimiser steps than this."""
+    scratch_passes: float = 2.0
+    """A network that starts at random makes this many times the passes and steps."""
     batch_size: int = 256
     """Cells per step; less where an epoch would have fewer than ten steps."""
     learning_rate: float = 1e-3
     """Highest learning rate, of the head and of an encoder that starts at random."""
-    encoder_rate: float = 0.1
+    encoder_rate: float = 0.3
     """Learning rate of a pre-trained encoder, as a share of the head's."""
+    softened: float = 0.3
+    """What the scores of the linear probe are multiplied by where fine-tuning starts from it: a probe that is sure of
+    its labels leaves nothing to learn."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
     gradient_clip: float = 1.0
@@ -36,18 +41,25 @@ class FineTuning:
     fewer genes were measured are labelled well, too."""
     dropout: float = 0.1
     """Share of the code's units dropped before the head while training; the encoder has its own dropout."""
+    blends: tuple[float, ...] = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)
+    """Shares of the way from the linear probe (0), where fine-tuning starts, to the fine-tuned weights (1). They
+    compete on cells that neither learned from; one alone is taken as it is. Not for networks that start at random."""
+    cross_fitted: int = 1000
+    """At most so many labelled cells are held out in up to five folds, so that all have a say; of more, `val` once."""
     val: float = 0.15
-    """Share of the cells, by whole donors, that decides when to stop and that probabilities are calibrated on."""
-    patience: int = 4
-    """Stop after this many epochs without a better validation loss; 0 never stops early."""
+    """Share of the cells, by whole donors, that are held out where there are many. The training is then done once more
+    on all cells. 0 holds none out."""
+    patience: int = 0
+    """Stop after this many epochs without a better loss of the cells held out, take the best epoch, and do not train
+    again: `val` of the cells are not learned from. 0 trains to the end."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the matrix products, as in pre-training."""
 
     def __post_init__(self) -> None:
-        for name, least in {"epochs": 1, "min_steps": 1, "batch_size": 1, "patience": 0}.items():
+        for name, least in {"epochs": 1, "min_steps": 1, "batch_size": 1, "patience": 0, "cross_fitted": 0}.items():
             value = getattr(self, name)
             require(f"finetuning.{name}", value, holds=value >= least, must=f"a whole number, {least} or more")
-        for name in ("learning_rate", "encoder_rate", "max_weight"):
+        for name in ("learning_rate", "encoder_rate", "max_weight", "scratch_passes", "softened"):
             value = getattr(self, name)
             require(f"finetuning.{name}", value, holds=0 < value < math.inf, must="a number above 0")
         for name in ("weight_decay", "gradient_clip"):
@@ -56,5 +68,7 @@ class FineTuning:
         for name in ("label_smoothing", "dropout", "val"):
             value = getattr(self, name)
             require(f"finetuning.{name}", value, holds=0 <= value < 1, must="a share: 0 or more, and less than 1")
+        good = bool(self.blends) and all(0 <= share <= 1 for share in self.blends)
+        require("finetuning.blends", list(self.blends), holds=good, must="one or more shares, from 0 to 1")
         value = self.gene_dropout
         require("finetuning.gene_dropout", value, holds=0 <= value <= 1, must="a share, from 0 to 1")

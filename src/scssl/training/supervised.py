@@ -73,6 +73,12 @@ class LabelTask(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.register_buffer("class_weight", class_weight)
 
+    @torch.no_grad()
+    def start_from(self, *, weight: Tensor, bias: Tensor) -> None:
+        """Begin with a head that is known already: (n_classes, n_latent) and (n_classes,)."""
+        self.head.weight.copy_(weight)
+        self.head.bias.copy_(bias)
+
     def losses(self, batch: CellBatch, *, draw: Draw) -> dict[str, Tensor]:
         """Return the weighted cross-entropy under ``"loss"``, and the share of labels that are right."""
         return self.judge(batch, draw=draw)[0]
@@ -226,14 +232,15 @@ class SupervisedResult:
 def fit_labels(
     task: LabelTask, corpus: Corpus, settings: FineTuning, *, encoder_rate: float, seed: int, device: Device = "auto"
 ) -> SupervisedResult:
-    """Train on the labels of a corpus; the task then holds the weights of the epoch with the best validation loss.
+    """Train on the labels of a corpus; the task then holds the weights of the last epoch, or with patience of the best.
 
     Parameters
     ----------
     task
         Task to train, in place.
     corpus
-        Cells with the column `LABEL`; `train` is learned from, `val`, if there are any, decides when to stop.
+        Cells with the column `LABEL`; `train` is learned from; with patience `val`, if there are any, decides when to
+        stop.
     settings
         Settings.
     encoder_rate
@@ -257,7 +264,9 @@ def fit_labels(
     train = corpus.loader(
         split="train", batch_size=batch_size, seed=seed, labels=[LABEL], drop_last=n_train > batch_size
     )
-    val = corpus.loader(split="val", batch_size=1024, shuffle=False, labels=[LABEL]) if n_val else None
+    val = None
+    if n_val and settings.patience:
+        val = corpus.loader(split="val", batch_size=1024, shuffle=False, labels=[LABEL])
     config = Config(
         optimiser=Optimiser(
             learning_rate=settings.learning_rate,
@@ -279,7 +288,7 @@ def fit_labels(
             warnings.filterwarnings("ignore", message=known)
         history = History(Path(scratch) / "history.csv")
         callbacks: list[cb.Callback] = [history, Progress(n_train, history), best]
-        if settings.patience and val:
+        if val:
             callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
         trainer = lightning.Trainer(
             max_epochs=config.training.epochs,

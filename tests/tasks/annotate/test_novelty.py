@@ -102,3 +102,15 @@ def test_a_trial_never_looks_at_the_cells_own_fold_nor_at_the_type_taken_out():
                 assert found[name][place] == pytest.approx(space.score(x[[row]], kind=name)[0], abs=1e-4)
     nothing = Trial(embedding=x, codes=codes, fold=np.zeros(90, dtype=int), bank=np.arange(90), k=3, seed=0)
     assert np.isinf(nothing.scores(rows)["type"]).all()
+
+
+def test_cells_may_be_judged_where_another_encoder_puts_them():
+    x, codes = reference(n=90)
+    fold, judged = np.arange(90) // 45, x + np.random.default_rng(5).normal(size=x.shape)
+    trial = Trial(embedding=x, codes=codes, fold=fold, bank=np.arange(90), k=3, seed=0, judged=judged)
+    rows = np.array([3, 50])
+    found = trial.scores(rows)
+    for place, row in enumerate(rows):
+        space = Space.fit(x[fold != fold[row]], codes=codes[fold != fold[row]], k=3, seed=0)
+        for name in SCORES:
+            assert found[name][place] == pytest.approx(space.score(judged[[row]], kind=name)[0], abs=1e-4)

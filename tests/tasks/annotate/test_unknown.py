@@ -227,3 +227,13 @@ def test_bad_input_is_named():
         novelty.judge(x[:, :3])
     with pytest.raises(DataError, match="finite"):
         novelty.judge(x * np.nan)
+
+
+def test_the_limit_is_set_where_an_encoder_that_did_not_learn_from_the_cells_puts_them():
+    x, codes, donors = cells(0)
+    rows = np.flatnonzero(donors < 3)
+    same, plain = (fit(x, codes, donors, rows=rows, judged=judged) for judged in (x[rows], None))
+    assert same.limit == plain.limit
+    away = fit(x, codes, donors, rows=rows, judged=x[rows] + 2)
+    assert away.limit > plain.limit
+    np.testing.assert_array_equal(away.space.cells, plain.space.cells)

@@ -59,7 +59,7 @@ def apply(
             np.asarray(found.astype(object), dtype=object),
             confidence,
             held_out=trust.held_out["confidence"],
-            trained=bool(fitted.training),
+            trained=fitted.trained,
             file=quality.file,
         )
     codes = np.where(quality.empty, -1, best).tolist()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 
-from scssl.model import CellModel
+from scssl.log import logger
+from scssl.tasks.annotate.blend import Division, choose, divide
 from scssl.tasks.annotate.classifier import HeldOut
-from scssl.tasks.annotate.labelled import LABEL, choose_validation, gather_labelled
-from scssl.tasks.annotate.probe import LinearHead
-from scssl.training import build_task, gene_moments
+from scssl.tasks.annotate.label_training import Training, narrowed_to
+from scssl.tasks.annotate.labelled import gather_labelled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,22 +18,28 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scssl.tasks.annotate.labelled import LabelledCorpus
+    from scssl.model import CellModel
+    from scssl.tasks.annotate.blend import Choice
+    from scssl.tasks.annotate.label_training import Judgement
+    from scssl.tasks.annotate.probe import LinearHead
     from scssl.tasks.annotate.settings import ClassWeight
     from scssl.training.finetuning import FineTuning
     from scssl.training.trainer import Device
+
+USED = {0.0: "the probe on the frozen encoder", 1.0: "the fine-tuned network"}
+"""What a share means; between them, a blend of both."""
 
 
 class Tuned(NamedTuple):
     """What supervised training gives."""
 
     model: CellModel
-    """The encoder as it was trained on the labels, ready for use."""
+    """The encoder as it was trained on the labels, ready for use; the one given, where the probe was as good."""
     head: LinearHead
     held_out: HeldOut | None
-    """Cells set apart for validation."""
+    """Cells scored without having been learned from."""
     by_donor: bool
-    """Whether whole donors were set apart."""
+    """Whether whole donors were held out."""
     summary: dict[str, Any]
     """How it went, as plain values."""
 
@@ -56,8 +59,12 @@ def tune(
     from_scratch: bool,
     seed: int,
     device: Device,
+    judged: bool = False,
 ) -> Tuned:
     """Train the encoder of a model, or one of its shape that starts at random, on labels.
+
+    Fine-tuning starts at the linear probe's solution. How far to follow it, which may be not at all, is decided by
+    cells that neither learned from: `scssl.tasks.annotate.blend`.
 
     Parameters
     ----------
@@ -72,7 +79,7 @@ def tune(
     codes, classes
         (n_labelled,) labels, and their names.
     donors
-        (n_labelled,) codes of donors, None where cells are to be set apart one by one.
+        (n_labelled,) codes of donors, None where cells are to be held out one by one.
     name
         What the reference is called.
     settings
@@ -85,105 +92,90 @@ def tune(
         Of everything random.
     device
         Where to compute.
+    judged
+        Hold cells out, and score them, where nothing is to be decided by them, too.
     """
-    from scssl.training.supervised import LabelTask, balanced_weights, fit_labels
-
-    validation, by_donor = choose_validation(codes, donors, share=settings.val, seed=seed)
     if from_scratch:
-        model = _narrowed(model, reference, layer=layer)
-    share = None if from_scratch else model.encoder.gene_share.cpu().numpy()
-    corpus = gather_labelled(
+        model = narrowed_to(model, reference, layer=layer)
+    nothing = np.zeros(len(codes), dtype=bool)
+    cells = gather_labelled(
         model.batches(reference, layer=layer),
         model.panel,
         kept=kept,
         codes=codes,
         classes=classes,
-        validation=validation,
-        share=share,
+        validation=nothing,
+        share=None if from_scratch else model.encoder.gene_share.cpu().numpy(),
         name=name,
         seed=seed,
     )
-    tuned = _blank(model, corpus, seed=seed) if from_scratch else _copied(model)
-    counts = torch.from_numpy(np.bincount(codes[~validation], minlength=len(classes)))
-    balanced = class_weight == "balanced"
-    weights = balanced_weights(counts, max_weight=settings.max_weight) if balanced else torch.ones(len(classes))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        task = LabelTask(tuned.encoder, n_classes=len(classes), settings=settings, class_weight=weights)
-    rate = 1.0 if from_scratch else settings.encoder_rate
-    result = fit_labels(task, corpus, settings, encoder_rate=rate, seed=seed, device=device)
-    head = LinearHead(
-        weight=task.head.weight.detach().numpy().astype(np.float32),
-        bias=task.head.bias.detach().numpy().astype(np.float32),
+    training = Training(
+        model=model, cells=cells, settings=settings, class_weight=class_weight, from_scratch=from_scratch, seed=seed,
+        device=device,
+    )  # fmt: skip
+    shares = (1.0,) if from_scratch else settings.blends
+    divisions, by_donor = [Division(~nothing, nothing)], donors is not None
+    if judged or settings.patience or len(shares) > 1:
+        divisions, by_donor = divide(codes, donors, settings=settings, seed=seed)
+    fits, judgements = [], []
+    for train, validation in divisions:
+        fits.append(training.fit(cells.divided(train=train, validation=validation, seed=seed)))
+        judgements.append(fits[-1].judge(shares))
+    unit = donors if by_donor else None
+    held = [_together([judgement[i] for judgement in judgements], donors=unit) for i in range(len(shares))]
+    scored = held[0]
+    choice = choose(
+        shares, [part.log_scores for part in held], codes=scored.codes, donors=None if unit is None else scored.donors
     )
-    best = result.history[result.best_epoch - 1]
-    summary = {
-        "epochs": len(result.history),
-        "best_epoch": result.best_epoch,
-        "seconds": round(result.seconds, 1),
-        "precision": result.precision,
-        "cells": {"train": corpus.n_cells("train"), "val": corpus.n_cells("val")},
-        "metrics": {name: best[name] for name in ("train_loss", "val_loss", "val_macro_f1") if name in best},
-        "settings": {**asdict(settings), "class_weight": class_weight},
-        "seed": seed,
-        "from": "random weights" if from_scratch else "pre-trained weights",
-    }
-    tuned.card["supervised"] = {**summary, "reference": name, "classes": len(classes)}
-    held = _held_out(tuned, head, corpus, donors=donors if by_donor else None, device=device)
-    return Tuned(model=tuned, head=head, held_out=held, by_donor=by_donor, summary=summary)
+    last = fits[-1]
+    final: HeldOut | None = held[shares.index(choice.share)]
+    if choice.share == 0:
+        frozen, head, final = training.probe(codes, donors=donors)
+        by_donor = donors is not None
+    else:
+        if len(scored.codes) and not settings.patience:
+            # What was held out decides no more, and is learned from.
+            last = training.fit(cells.divided(train=~nothing, validation=nothing, seed=seed))
+        frozen, head = last.at(choice.share)
+    summary = training.summary(last.result, n_train=last.n_train, n_val=len(scored.codes))
+    summary["seconds"] = round(sum(fit.result.seconds for fit in {id(f): f for f in (*fits, last)}.values()), 1)
+    summary["times_held_out"] = len(fits) if len(scored.codes) else 0
+    if not from_scratch:
+        summary |= _said(choice, unit="donors" if unit is not None else "cells", name=name)
+    frozen.card["supervised"] = {**summary, "reference": name, "classes": len(classes)}
+    return Tuned(
+        model=frozen,
+        head=head,
+        held_out=final if final is not None and len(final.codes) else None,
+        by_donor=by_donor,
+        summary=summary,
+    )
 
 
-def _narrowed(model: CellModel, reference: AnnData | Path | str, *, layer: str | None) -> CellModel:
-    """Leave only the genes that the reference measured: nothing would be learned of the others.
-
-    Cells that did measure them would then be judged by weights that are still random.
-    """
-    from scssl.corpus.sources.source import open_source
-    from scssl.genes import harmonise
-
-    with open_source(reference, layer=layer) as source:
-        measured = harmonise(source.var, model.panel, file=source.file).measured
-    panel = model.panel
-    if not measured.all():
-        panel = panel.subset(np.flatnonzero(measured), name=f"{panel.name}, as measured by the reference")
-    return _untrained(model, panel=panel, seed=0)
-
-
-def _untrained(model: CellModel, *, panel: Any, seed: int) -> CellModel:
-    # Its decoder would no longer fit: what is kept is a model without a pretext task.
-    config = replace(model.config, pretext="none", task={}, training=replace(model.config.training, seed=seed))
-    task = build_task(config, n_genes=len(panel), n_sources=1)
-    return CellModel(task=task, panel=panel, config=config, sources=list(model.sources), card=copy.deepcopy(model.card))
+def _said(choice: Choice, *, unit: str, name: str) -> dict[str, Any]:
+    """Say what was chosen, and return it as plain values."""
+    used = USED.get(choice.share, "a blend of both")
+    losses = {f"{share:g}": round(loss, 4) for share, loss in choice.losses.items()}
+    if choice.share == 0 and len(losses) > 1:
+        logger.warning(
+            "%s: fine-tuning is not better than the linear probe on held-out %s (loss %s at best, against %s): the "
+            "probe on the frozen encoder is used",
+            name, unit, min(loss for share, loss in losses.items() if share != "0"), losses["0"],
+        )  # fmt: skip
+    elif losses:
+        logger.info("%s: by held-out %s, %s is used (%g fine-tuned)", name, unit, used, choice.share)
+    return {"used": used, "share": choice.share, "held_out_loss": losses}
 
 
-def _copied(model: CellModel) -> CellModel:
-    copied = _untrained(model, panel=model.panel, seed=model.config.training.seed)
-    copied.task.encoder.load_state_dict(model.encoder.state_dict())
-    return copied
-
-
-def _blank(model: CellModel, corpus: LabelledCorpus, *, seed: int) -> CellModel:
-    blank = _untrained(model, panel=model.panel, seed=seed)
-    blank.sources = list(corpus.sources)
-    blank.card = {name: blank.card[name] for name in ("versions", "licence") if name in blank.card}
-    mean, variance = gene_moments(corpus, target_sum=model.config.target_sum)
-    blank.task.start_from(gene_mean=mean, gene_variance=variance, gene_share=torch.from_numpy(corpus.gene_share()))
-    return blank
-
-
-def _held_out(
-    model: CellModel, head: LinearHead, corpus: LabelledCorpus, *, donors: NDArray[np.int64] | None, device: Device
-) -> HeldOut | None:
-    n_train, n_val = corpus.n_cells("train"), corpus.n_cells("val")
-    if not n_val:
-        return None
-    embedding = model.embed_corpus(corpus, split="val", device=device)
-    shard = corpus.shards_of("val")[0]
-    rows = corpus.rows[n_train:]
+def _together(parts: list[Judgement], *, donors: NDArray[np.int64] | None) -> HeldOut:
+    """Put the held-out cells of all divisions together, in the order of the reference."""
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows)
+    rows = rows[order]
     return HeldOut(
-        log_scores=head.log_scores(embedding),
-        codes=np.asarray(shard.codes[LABEL][:], dtype=np.int64),
+        log_scores=np.concatenate([part.log_scores for part in parts])[order],
+        codes=np.concatenate([part.codes for part in parts])[order],
         donors=rows if donors is None else donors[rows],
-        embedding=embedding,
+        embedding=np.concatenate([part.embedding for part in parts])[order],
         rows=rows,
     )

@@ -45,3 +45,8 @@ class Fitted:
     """The labels in the Cell Ontology; None without one."""
     training: dict[str, Any] = field(default_factory=dict)
     """How the training on labels went, as plain values; empty where there was none."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether the encoder learned from the labels; not where fine-tuning fell back to the probe."""
+        return bool(self.training) and self.training.get("share") != 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from scssl.tasks.annotate.donors import choose_donors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Self
 
     from numpy.typing import NDArray
 
@@ -36,6 +37,22 @@ class LabelledCorpus(Corpus):
     def gene_share(self) -> NDArray[np.float32]:
         """(n_genes,) share of a typical cell's counts that falls on each gene."""
         return super().gene_share() if self.share is None else self.share.copy()
+
+    def divided(self, *, train: NDArray[np.bool_], validation: NDArray[np.bool_], seed: int) -> LabelledCorpus:
+        """Divide the same cells anew.
+
+        Parameters
+        ----------
+        train, validation
+            (n_labelled,) cells to learn from, and to set apart; what is in neither is left out.
+        seed
+            Of the order of the cells.
+        """
+        order = np.argsort(self.rows)
+        counts = _Counts.of(self.shards, order)
+        codes = np.concatenate([np.asarray(shard.codes[LABEL][:]) for shard in self.shards])[order]
+        shards, rows = _shards(counts, codes=codes.astype(np.int64), train=train, validation=validation, seed=seed)
+        return replace(self, shards=shards, rows=rows, gene_counts=_gene_counts(shards, n_genes=len(self.panel)))
 
 
 def gather_labelled(
@@ -86,30 +103,48 @@ def gather_labelled(
         totals.append(batch.size_factor.numpy()[rows].astype(np.int64))
         measured |= batch.measured.numpy().any(axis=0)
     counts = _Counts(*(np.concatenate(parts) for parts in (values, indices, lengths, totals)))
-    rng = np.random.default_rng([seed, 0x1ABE])
-    shards: list[Shard] = []
-    order: list[NDArray[np.int64]] = []
-    for split, chosen in (("train", ~validation), ("val", validation)):
-        rows = np.flatnonzero(chosen)
-        if rows.size:
-            rows = rng.permutation(rows) if split == "train" else rows
-            shards.append(counts.shard(rows, codes=codes, split=split, first_cell=sum(map(len, order))))
-            order.append(rows)
-    train = shards[0]
-    genes = np.asarray(train.indices[:]).astype(np.int64)
-    per_gene = np.bincount(genes, weights=np.asarray(train.values[:], dtype=np.float64), minlength=len(panel))
+    shards, rows = _shards(counts, codes=codes, train=~validation, validation=validation, seed=seed)
     return LabelledCorpus(
         panel=panel,
         sources=[name],
         categories={LABEL: classes},
         measured=measured[None],
-        gene_counts=per_gene.astype(np.int64)[None],
+        gene_counts=_gene_counts(shards, n_genes=len(panel)),
         shards=shards,
         settings={},
         report={},
         share=share,
-        rows=np.concatenate(order),
+        rows=rows,
     )
+
+
+def _shards(
+    counts: _Counts,
+    *,
+    codes: NDArray[np.int64],
+    train: NDArray[np.bool_],
+    validation: NDArray[np.bool_],
+    seed: int,
+) -> tuple[list[Shard], NDArray[np.int64]]:
+    """Return a shard per split that has cells, and the place of each of their cells among the labelled ones."""
+    rng = np.random.default_rng([seed, 0x1ABE])
+    shards: list[Shard] = []
+    order: list[NDArray[np.int64]] = []
+    for split, chosen in (("train", train), ("val", validation)):
+        rows = np.flatnonzero(chosen)
+        if rows.size:
+            rows = rng.permutation(rows) if split == "train" else rows
+            shards.append(counts.shard(rows, codes=codes, split=split, first_cell=sum(map(len, order))))
+            order.append(rows)
+    return shards, np.concatenate(order)
+
+
+def _gene_counts(shards: list[Shard], *, n_genes: int) -> NDArray[np.int64]:
+    """(1, n_genes) counts of the training cells."""
+    train = shards[0]
+    genes = np.asarray(train.indices[:]).astype(np.int64)
+    per_gene = np.bincount(genes, weights=np.asarray(train.values[:], dtype=np.float64), minlength=n_genes)
+    return per_gene.astype(np.int64)[None]
 
 
 class _Counts:
@@ -117,7 +152,7 @@ class _Counts:
 
     def __init__(
         self,
-        values: NDArray[np.int32],
+        values: NDArray[np.integer],
         indices: NDArray[np.integer],
         lengths: NDArray[np.int64],
         totals: NDArray[np.int64],
@@ -125,10 +160,22 @@ class _Counts:
         self.values, self.indices, self.totals = values, indices, totals
         self.indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
-    def shard(self, rows: NDArray[np.int64], *, codes: NDArray[np.int64], split: str, first_cell: int) -> Shard:
-        lengths = np.diff(self.indptr)[rows]
+    @classmethod
+    def of(cls, shards: list[Shard], order: NDArray[np.int64]) -> Self:
+        """Gather the cells of shards, in an order of all of them."""
+        indices, values = (
+            np.concatenate([np.asarray(part[:]) for part in parts])
+            for parts in ([shard.indices for shard in shards], [shard.values for shard in shards])
+        )
+        lengths = np.concatenate([np.diff(np.asarray(shard.indptr[:])) for shard in shards])
+        totals = np.concatenate([np.asarray(shard.n_counts[:]) for shard in shards])
         indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        taken = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
+        taken = _stored(indptr, order)
+        return cls(values[taken], indices[taken], lengths[order], totals[order])
+
+    def shard(self, rows: NDArray[np.int64], *, codes: NDArray[np.int64], split: str, first_cell: int) -> Shard:
+        indptr = np.concatenate([[0], np.cumsum(np.diff(self.indptr)[rows], dtype=np.int64)])
+        taken = _stored(self.indptr, rows)
         values = self.values[taken]
         return Shard(
             split=split,
@@ -140,6 +187,14 @@ class _Counts:
             codes={SOURCE: np.zeros(len(rows), dtype=np.int32), LABEL: codes[rows].astype(np.int32)},
             names=rows.astype(str).astype(object),
         )
+
+
+def _stored(indptr: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places of the stored values of some rows, one row after the other."""
+    lengths = np.diff(indptr)[rows]
+    ends = np.cumsum(lengths, dtype=np.int64)
+    places: NDArray[np.int64] = np.arange(lengths.sum()) + np.repeat(indptr[rows] - (ends - lengths), lengths)
+    return places
 
 
 def choose_validation(

@@ -72,15 +72,17 @@ def learn(
     training: dict[str, Any] = {}
     classifier: Classifier
     used: Any = model
+    encoder_trained = False
     if trains:
         from scssl.tasks.annotate.finetune import tune
 
         tuned = tune(
             used, reference, layer=layer, kept=kept, codes=codes, classes=classes, donors=donors, name=file,
             settings=settings.finetuning, class_weight=settings.class_weight,
-            from_scratch=settings.mode == "scratch", seed=seed, device=device,
+            from_scratch=settings.mode == "scratch", judged=judged, seed=seed, device=device,
         )  # fmt: skip
         used, classifier, held_out, by_donor, training = tuned
+        encoder_trained = training.get("share") != 0
         embedding = used.embed(reference, layer=layer, device=device)[kept].astype(np.float32, copy=False)
     else:
         embedding = used.embed(reference, layer=layer, device=device)[kept].astype(np.float32, copy=False)
@@ -97,10 +99,10 @@ def learn(
             novelty = _novelty(
                 embedding, codes, classes, donors=donors if by_donor else None,
                 # A trained encoder draws together the cells that it learned from: only others can be judged by.
-                rows=held_out.rows if trains else None, counts=quality.scaled_counts(model)[kept],
+                held_out=held_out if encoder_trained else None, counts=quality.scaled_counts(model)[kept],
                 budget=settings.error_budget, seed=seed, file=file,
             )  # fmt: skip
-        if novelty is not None and trains:
+        if novelty is not None and encoder_trained:
             # The encoder has learned to tell apart the very types that were taken out.
             novelty = replace(novelty, power={})
             logger.info("in mode %r no type is new to the encoder: how many it would find is not known", settings.mode)
@@ -121,16 +123,17 @@ def _novelty(
     classes: list[str],
     *,
     donors: NDArray[np.int64] | None,
-    rows: NDArray[np.int64] | None,
+    held_out: HeldOut | None,
     counts: NDArray[np.float64],
     budget: float,
     seed: int,
     file: str,
 ) -> Novelty | None:
+    rows, judged = (None, None) if held_out is None else (held_out.rows, held_out.embedding)
     try:
         return Novelty.fit(
-            embedding, codes=codes, classes=classes, donors=donors, rows=rows, error_budget=budget, n_counts=counts,
-            seed=seed,
+            embedding, codes=codes, classes=classes, donors=donors, rows=rows, judged=judged, error_budget=budget,
+            n_counts=counts, seed=seed,
         )  # fmt: skip
     except DataError as error:
         logger.warning("%s: no cell will be rejected as unknown: %s", file, error)

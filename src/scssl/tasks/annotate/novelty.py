@@ -159,6 +159,9 @@ class Trial:
     """Rows of the cells that judge the others."""
     k: int
     seed: int
+    judged: NDArray[np.floating] | None = None
+    """(n_cells, n_latent) of the cells while they are judged, where an encoder that did not learn from them embeds them
+    elsewhere."""
 
     def scores(self, cells: NDArray[np.int64], *, without: int | None = None) -> dict[Score, NDArray[np.float32]]:
         """Score cells by the other folds' cells.
@@ -176,6 +179,7 @@ class Trial:
             Of each score, (n_cells,); infinite where no cell is left to compare with.
         """
         out = {name: np.full(len(cells), np.inf, dtype=np.float32) for name in SCORES}
+        judged = self.embedding if self.judged is None else self.judged
         for number in np.unique(self.fold[cells]):
             mine = self.fold[cells] == number
             rest = self.bank[self.fold[self.bank] != number]
@@ -183,7 +187,7 @@ class Trial:
             if not len(rest):
                 continue
             space = Space.fit(self.embedding[rest], codes=self.codes[rest], k=self.k, seed=self.seed)
-            for name, values in space.scores(self.embedding[cells[mine]]).items():
+            for name, values in space.scores(judged[cells[mine]]).items():
                 out[name][mine] = values
         return out
 

@@ -72,6 +72,7 @@ class Novelty:
         classes: Sequence[str],
         donors: NDArray[np.int64] | None = None,
         rows: NDArray[np.integer] | None = None,
+        judged: NDArray[np.floating] | None = None,
         error_budget: float = 0.05,
         n_counts: NDArray[np.floating] | None = None,
         n_genes: NDArray[np.floating] | None = None,
@@ -95,6 +96,8 @@ class Novelty:
         rows
             Cells that the limit may be set by: those that the encoder did not learn labels from. All by default. With
             `rows`, types taken out choose the score, but no `power` is kept: the encoder has learned these types.
+        judged
+            (n_rows, n_latent) of `rows`, where an encoder that did not learn from them embeds them elsewhere.
         error_budget
             Share of cells of known types that may be rejected; 0: never reject.
         n_counts, n_genes
@@ -142,7 +145,11 @@ class Novelty:
         if not len(held):
             message = "unknown cells: no reference cell can be held out, as every type is in one donor only"
             raise DataError(message)
-        trial = Trial(embedding=x, codes=y, fold=fold, bank=there, k=k, seed=seed)
+        elsewhere = x
+        if rows is not None and judged is not None:
+            elsewhere = x.copy()
+            elsewhere[rows] = judged
+        trial = Trial(embedding=x, codes=y, fold=fold, bank=there, k=k, seed=seed, judged=elsewhere)
         known = trial.scores(held)
         low = np.zeros(len(held), dtype=bool)
         for values, least in ((n_counts, least_counts), (n_genes, least_genes)):

@@ -62,7 +62,7 @@ def choose_donors(
 
 
 def spread(fold_of: NDArray[np.int64], *, codes: NDArray[np.integer], donors: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Move donors to other folds until no label that several donors have is in one fold alone, as far as that goes.
+    """Move donors, one by one, to other folds until no label that several donors have is in one fold alone.
 
     A label that one fold alone has is never judged: who learns from the other folds does not know it.
 
@@ -78,7 +78,7 @@ def spread(fold_of: NDArray[np.int64], *, codes: NDArray[np.integer], donors: ND
     Returns
     -------
     numpy.ndarray
-        (n_donors,); as it was where nothing can be gained.
+        (n_donors,); as it was where nothing is gained by moving a donor.
     """
     names, table, _ = _table(np.asarray(codes, dtype=np.int64), np.asarray(donors, dtype=np.int64))
     if not len(names):

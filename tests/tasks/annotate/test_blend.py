@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scssl.tasks.annotate.blend import blended, choose, divide, held_out_loss
+from scssl.tasks.annotate.blend import blended, choose, divide, held_out_losses
 from scssl.training.finetuning import FineTuning
 
 
@@ -38,13 +38,14 @@ def test_the_loss_is_the_cross_entropy_at_the_best_temperature(by_donor):
             total -= weight * np.log(p[codes[i]] / p.sum())
         return total
 
+    weights = np.full(60, 1 / 60) if donors is None else np.array([1 / 100, 1 / 20])[donors]
     best = min(loss(t) for t in np.geomspace(0.2, 20, 400))
-    assert held_out_loss(scores, codes=codes, donors=donors) == pytest.approx(best, rel=1e-3)
+    assert weights @ held_out_losses(scores, codes=codes, donors=donors) == pytest.approx(best, rel=1e-3)
     # How sure a network is of itself in all decides nothing.
-    assert held_out_loss(scores / 7, codes=codes, donors=donors) == pytest.approx(best, rel=1e-3)
+    assert weights @ held_out_losses(scores / 7, codes=codes, donors=donors) == pytest.approx(best, rel=1e-3)
 
 
-def test_the_share_with_the_lowest_loss_is_chosen_and_the_probe_where_they_are_level():
+def test_a_share_that_is_better_is_chosen_and_the_probe_where_they_are_level():
     codes = np.tile([0, 1], 30)
     noise = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     good = noise + 2 * np.eye(2, dtype=np.float32)[codes]
@@ -52,6 +53,24 @@ def test_the_share_with_the_lowest_loss_is_chosen_and_the_probe_where_they_are_l
     assert found.share == 0.5
     assert found.losses[0.5] < found.losses[0.0] == found.losses[1.0]
     assert choose((1.0, 0.0), [good, good], codes=codes, donors=None).share == 0.0
+
+
+@given(st.integers(0, 10_000))
+def test_the_smallest_share_within_one_standard_error_of_the_best_is_chosen(seed):
+    rng = np.random.default_rng(seed)
+    codes, donors = rng.integers(0, 3, 40), rng.integers(0, 3, 40) if seed % 2 else None
+    gain, noise = 0.1 * rng.normal(), rng.normal(size=(2, 40, 3))
+    first = (noise[0] + np.eye(3)[codes]).astype(np.float32)
+    scores = [first, (first + 0.3 * noise[1] + gain * np.eye(3)[codes]).astype(np.float32)]
+    losses = [held_out_losses(z, codes=codes, donors=donors) for z in scores]
+    n_donors = 1 if donors is None else len(set(donors))
+    weights = [1 / 40] * 40 if donors is None else [1 / (n_donors * sum(donors == d)) for d in donors]
+    excess = losses[0] - losses[1]
+    mean = sum(w * e for w, e in zip(weights, excess, strict=True))
+    error = sum(w**2 * (e - mean) ** 2 for w, e in zip(weights, excess, strict=True)) ** 0.5
+    found = choose((0.0, 1.0), scores, codes=codes, donors=donors)
+    assert found.share == (0.0 if mean <= error else 1.0)
+    assert found.losses[0.0] - found.losses[1.0] == pytest.approx(mean, abs=1e-9)
 
 
 def test_where_nothing_was_held_out_the_middle_is_taken():

@@ -80,7 +80,7 @@ def test_the_fine_tuned_network_is_kept_where_it_is_better(untrained, cells, cap
     assert f"{training['used']} is used" in caplog.text
     assert "not better" not in caplog.text
     losses = training["held_out_loss"]
-    assert losses[f"{training['share']:g}"] == min(losses.values()) < losses["0"]
+    assert losses[f"{training['share']:g}"] < losses["0"]
     assert annotator.fitted.trained
     assert not np.allclose(annotator.fitted.model.embed(cells[1]), untrained.embed(cells[1]), atol=1e-2)
     probe = Annotator(untrained, mode="probe").fit(cells[0])

@@ -105,7 +105,11 @@ def choose(
     codes: NDArray[np.int64],
     donors: NDArray[np.int64] | None,
 ) -> Choice:
-    """Choose the share at which held-out cells are most likely, once scores are scaled to mean what they say.
+    """Choose the smallest share that is within one standard error of the best on held-out cells.
+
+    Held-out donors are still of the reference: what they hardly speak for is not worth going further from the encoder
+    that has seen more. The rule is that of Breiman et al. 1984 (*Classification and Regression Trees*, 3.4.3); the
+    standard error is that of the difference, cell by cell.
 
     Parameters
     ----------
@@ -120,17 +124,26 @@ def choose(
     """
     if not len(codes):
         return Choice(min(shares, key=lambda share: (abs(share - UNJUDGED), share)), {})
-    losses = {
-        share: held_out_loss(scores, codes=codes, donors=donors)
+    weights = donor_weights(donors, n_cells=len(codes))
+    each = {
+        share: held_out_losses(scores, codes=codes, donors=donors)
         for share, scores in zip(shares, log_scores, strict=True)
     }
-    return Choice(min(losses, key=lambda share: (losses[share], share)), losses)
+    losses = {share: float(weights @ loss) for share, loss in each.items()}
+    best = min(losses, key=lambda share: (losses[share], share))
+
+    def close(share: float) -> bool:
+        excess = each[share] - each[best]
+        mean = losses[share] - losses[best]
+        return mean <= float(np.sqrt(np.sum((weights * (excess - mean)) ** 2)))
+
+    return Choice(min(share for share in shares if share == best or close(share)), losses)
 
 
-def held_out_loss(
+def held_out_losses(
     log_scores: NDArray[np.floating], *, codes: NDArray[np.int64], donors: NDArray[np.int64] | None
-) -> float:
-    """Return the cross-entropy of cells at the temperature that suits them best.
+) -> NDArray[np.float64]:
+    """Return the cross-entropy of each cell, at the temperature that suits all of them best.
 
     Parameters
     ----------
@@ -141,11 +154,10 @@ def held_out_loss(
     donors
         (n_cells,) codes of donors, who count the same; None where cells do.
     """
-    temperature = fit_temperature(log_scores, codes=codes, donors=donors)
-    z = log_scores.astype(np.float64) / temperature
+    z = log_scores.astype(np.float64) / fit_temperature(log_scores, codes=codes, donors=donors)
     z -= z.max(axis=1, keepdims=True)
-    loss = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(codes)), codes]
-    return float(donor_weights(donors, n_cells=len(codes)) @ loss)
+    loss: NDArray[np.float64] = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(codes)), codes]
+    return loss
 
 
 def blended(start: Mapping[str, Tensor], end: Mapping[str, Tensor], *, share: float) -> dict[str, Tensor]:

@@ -158,8 +158,8 @@ def _said(choice: Choice, *, unit: str, name: str) -> dict[str, Any]:
     losses = {f"{share:g}": round(loss, 4) for share, loss in choice.losses.items()}
     if choice.share == 0 and len(losses) > 1:
         logger.warning(
-            "%s: fine-tuning is not better than the linear probe on held-out %s (loss %s at best, against %s): the "
-            "probe on the frozen encoder is used",
+            "%s: fine-tuning is not better than the linear probe on held-out %s by more than chance (loss %s at best, "
+            "against %s): the probe on the frozen encoder is used",
             name, unit, min(loss for share, loss in losses.items() if share != "0"), losses["0"],
         )  # fmt: skip
     elif losses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scssl.metrics.agreement import Agreement, agreement
 from scssl.metrics.calibration import (
     CalibrationScores,
     brier_score,
@@ -14,9 +15,11 @@ from scssl.metrics.classification import ClassificationScores, classification_sc
 from scssl.metrics.hierarchy import HierarchicalScores, hierarchical_scores
 
 __all__ = [
+    "Agreement",
     "CalibrationScores",
     "ClassificationScores",
     "HierarchicalScores",
+    "agreement",
     "brier_score",
     "calibration_scores",
     "classification_scores",

@@ -108,7 +108,8 @@ def _checked(
     if w is None:
         return x, y, None
     if w.shape not in ((len(x),), x.shape):
-        message = f"weights are {w.shape if axis == 0 else w.T.shape}; one per value that is averaged over ({len(x):,}), or one per entry"
+        given = w.shape if axis == 0 else w.T.shape
+        message = f"weights are {given}; one per value that is averaged over ({len(x):,}), or one per entry"
         raise DataError(message)
     if not (np.isfinite(w) & (w >= 0)).all():
         message = "weights must be 0 or more, and finite"

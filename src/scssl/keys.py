@@ -7,6 +7,9 @@ from typing import Final
 EMBEDDING: Final = "X_scssl"
 """``obsm``: embedding, float32, shape (n_cells, n_latent)."""
 
+INTEGRATED: Final = "X_scssl_integrated"
+"""``obsm``: embedding with the batches of a study brought together, float32, shape (n_cells, n_latent)."""
+
 LABEL: Final = "scssl_label"
 """``obs``: predicted label, categorical; "unknown" for rejected cells."""
 

@@ -22,5 +22,11 @@ LABEL_SET: Final = "scssl_label_set"
 UNKNOWN: Final = "scssl_unknown"
 """``obs``: why a cell was rejected, categorical; "" if it was not."""
 
+PROTEIN: Final = "scssl_protein"
+"""``obsm``: predicted proteins, float32, shape (n_cells, n_proteins); names and scale in ``uns``."""
+
+PEAKS: Final = "scssl_atac"
+"""``obsm``: predicted peaks, float32, shape (n_cells, n_peaks); names and scale in ``uns``."""
+
 SETTINGS: Final = "scssl"
 """``uns``: settings, versions and provenance of what scssl wrote; one sub-dictionary per task."""

@@ -21,12 +21,12 @@ def test_output_can_exceed_one():
     decoder = Decoder(5, Architecture(hidden=(8,)), n_sources=1)
     with torch.no_grad():
         decoder.output.bias.fill_(9.0)
-    assert decoder.eval()(torch.zeros(1, 64), torch.tensor([-1])).min() > 1
+    assert decoder.eval()(torch.zeros(1, 128), torch.tensor([-1])).min() > 1
 
 
 def test_softplus_output_is_positive_and_unbounded():
     decoder = Decoder(5, Architecture(hidden=(8,), output="softplus"), n_sources=1).eval()
-    out = decoder(torch.randn(50, 64) * 100, torch.full((50,), -1))
+    out = decoder(torch.randn(50, 128) * 100, torch.full((50,), -1))
     assert out.min() >= 0
     assert out.max() > 1
 
@@ -34,7 +34,7 @@ def test_softplus_output_is_positive_and_unbounded():
 def test_a_source_changes_the_decoder_only_when_known():
     decoder = Decoder(5, Architecture(hidden=(8,), source_dropout=0.0), n_sources=3).eval()
     torch.nn.init.normal_(decoder.source.weight)
-    code = torch.randn(1, 64).repeat(4, 1)
+    code = torch.randn(1, 128).repeat(4, 1)
     out = decoder(code, torch.tensor([0, 1, -1, -1]))
     assert not torch.allclose(out[0], out[1])
     torch.testing.assert_close(out[2], out[3])
@@ -46,7 +46,7 @@ def test_source_is_withheld_from_about_the_asked_share():
     decoder = Decoder(2, Architecture(hidden=(), dropout=0.0, source_dropout=0.25), n_sources=2).train()
     torch.nn.init.constant_(decoder.source.weight, 1.0)
     torch.nn.init.constant_(decoder.output.weight, 1.0)
-    out = decoder(torch.zeros(4000, 64), torch.zeros(4000, dtype=torch.long))
+    out = decoder(torch.zeros(4000, 128), torch.zeros(4000, dtype=torch.long))
     assert (out[:, 0] == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
@@ -71,7 +71,7 @@ def test_an_untrained_decoder_predicts_about_the_means(output):
     decoder = Decoder(50, Architecture(hidden=(16,), output=output), n_sources=1).eval()
     mean = torch.linspace(0, 5, 50)
     decoder.start_from(mean)
-    torch.testing.assert_close(decoder(torch.zeros(1, 64), torch.tensor([-1]))[0], mean, rtol=0, atol=1e-3)
+    torch.testing.assert_close(decoder(torch.zeros(1, 128), torch.tensor([-1]))[0], mean, rtol=0, atol=1e-3)
 
 
 def test_dropout_drops_the_share_asked_for_and_keeps_the_mean():

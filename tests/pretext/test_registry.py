@@ -33,4 +33,4 @@ def test_the_task_of_the_docs_trains(monkeypatch):
     module = types.ModuleType("own_task")
     monkeypatch.setitem(sys.modules, "own_task", module)
     exec(compile(code, "own.md", "exec"), vars(module))
-    assert module.model.embed(module.scssl.datasets.simulate_atlas(500, 300)).shape == (500, 64)
+    assert module.model.embed(module.scssl.datasets.simulate_atlas(500, 300)).shape == (500, 128)

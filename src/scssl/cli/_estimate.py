@@ -22,7 +22,7 @@ REGRESSION = 1e9
 """Cells times dimensions times labels that one iteration goes through in a second."""
 EXPLAINED = 4e9
 """Cells times weights of the first layer that explaining goes through in a second."""
-USUAL = (20_000, 512, 64)
+USUAL = (20_000, 512, 128)
 """Genes, units and dimensions of a model that does not say."""
 
 

@@ -50,7 +50,7 @@ def pretrain(
     out
         Folder to make for the model, its training log and checkpoints.
     preset
-        Settings to start from: default, richter2024 or small, see `scssl presets`. Without it: default.
+        Settings to start from: default, richter2024, large or small, see `scssl presets`. Without it: default.
     pretext
         Pretext task; `scssl pretexts` lists them. Without it: the preset's, masked.
     masking

@@ -12,11 +12,11 @@ MAX_WIDTH: Final = 65_536
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Encoder and decoder. The paper's network is ``hidden=(512, 512, 256, 256)``, in preset `richter2024`."""
+    """Encoder and decoder. Preset `richter2024` has the paper's: ``hidden=(512, 512, 256, 256), n_latent=64``."""
 
     hidden: tuple[int, ...] = (512,)
     """Widths of the encoder's hidden layers, from the genes inwards; the decoder mirrors them."""
-    n_latent: int = 64
+    n_latent: int = 128
     """Width of the code, the embedding that is used downstream."""
     activation: Literal["selu", "gelu", "relu"] = "selu"
     """Non-linearity after every hidden layer. The code itself is linear."""

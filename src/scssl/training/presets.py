@@ -23,7 +23,8 @@ _PRESETS = {
     for preset in (
         Preset(
             name="default",
-            summary="One hidden layer of 512, half of the genes hidden, a decoder told each cell's source.",
+            summary="One hidden layer of 512, a code of 128, half of the genes hidden, a decoder told each cell's "
+            "source.",
             config=Config(preset="default", task={"rate": 0.5}),
         ),
         Preset(
@@ -33,9 +34,21 @@ _PRESETS = {
             config=Config(
                 preset="richter2024",
                 task={"rate": 0.5},
-                architecture=Architecture(hidden=(512, 512, 256, 256), source_decoder=False),
+                architecture=Architecture(hidden=(512, 512, 256, 256), n_latent=64, source_decoder=False),
                 optimiser=Optimiser(learning_rate=1e-3, schedule="step"),
                 training=Training(epochs=100, batch_size=8192, min_steps=20, patience=10),
+            ),
+        ),
+        Preset(
+            name="large",
+            summary="One hidden layer of 2,048, a code of 256, masks shared by 16 cells: for corpora of a million "
+            "cells and more, on a GPU.",
+            config=Config(
+                preset="large",
+                task={"rate": 0.5, "group_size": 16},
+                architecture=Architecture(hidden=(2048,), n_latent=256),
+                optimiser=Optimiser(learning_rate=1e-3),
+                training=Training(epochs=10, batch_size=1024),
             ),
         ),
         Preset(

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEW = "10"
-WAYS = (("frozen", "code"), ("frozen", "with pca"), ("adapted", "code"), ("adapted", "with pca"))
-NAMES = {
-    ("frozen", "code"): "code",
-    ("frozen", "with pca"): "code and own PCA",
-    ("adapted", "code"): "adapted code",
-    ("adapted", "with pca"): "adapted code and own PCA",
-}
 COLOURS = {"code": "#56B4E9", "code and own PCA": "#0072B2", "adapted code": "#E69F00"}
 COLOURS |= {"adapted code and own PCA": "#D55E00"}
 KINDS = ("mask", "loss", "scale", "noise", "network", "panel", "schedule", "source", "views", "control")
@@ -30,13 +23,16 @@ KINDS = ("mask", "loss", "scale", "noise", "network", "panel", "schedule", "sour
 def levers(scores: pd.DataFrame, out: Path, *, best_simple: float) -> None:
     """Draw what each change of the recipe does on the real development data: probe, ten labels per type."""
     few = scores[(scores["role"] == "development") & (scores["n_labels"] == FEW) & (scores["readout"] == "probe:0.1")]
-    few = few[few["corpus"].str.endswith("real") & few["method"].isin(VARIANTS) & ~few["method"].str.endswith("adapted")]
+    few = few[
+        few["corpus"].str.endswith("real") & few["method"].isin(VARIANTS) & ~few["method"].str.endswith("adapted")
+    ]
     wide = few.pivot_table(index="method", columns="use", values="f1")
     names = [n for kind in KINDS for n in wide.index if VARIANTS[n].kind == kind]
     with styled():
         figure, (axes,) = new_figure(8, 0.21 * len(names) + 1.4)
-        for use, colour in (("code", "#56B4E9"), ("with pca", "#0072B2")):
-            axes.scatter(wide.loc[names, use], range(len(names)), color=colour, s=22, label=NAMES["frozen", use], zorder=3)
+        for use, name in (("code", "code"), ("with pca", "code and own PCA")):
+            colour = COLOURS[name]
+            axes.scatter(wide.loc[names, use], range(len(names)), color=colour, s=22, label=name, zorder=3)
             axes.axvline(wide.loc["default", use], color=colour, linewidth=1, linestyle=":")
         axes.axvline(best_simple, color=GRID, linewidth=1.5, label="best simple baseline")
         axes.set_yticks(range(len(names)), names)

@@ -27,6 +27,8 @@ READOUTS = ("knn", "probe:0.1")
 """Of models; the penalty of the probe was chosen on development data, as those of the baselines."""
 OWN_COMPONENTS = 20
 """Of the target's PCA; more are worse on development data, alone and beside a code."""
+MOST_SEEN = 1_200_000
+"""Cells that a run on a corpus of a chosen size sees, at most; it has two epochs at least."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def pretrained(job: Job, variant: Variant) -> CellModel:
         corpus,
         preset=variant.preset,
         pretext=variant.pretext,
-        max_epochs=variant.epochs,
+        max_epochs=min(variant.epochs, max(2, MOST_SEEN // max(job.cells, 1))) if job.cells else variant.epochs,
         seed=job.seed,
         overrides=[*overrides, "training.probe_every=100000"],
     )

@@ -11,23 +11,45 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from benchmarks import protocol
 from benchmarks.recipes import figures
+from benchmarks.recipes.scoring import LABELS
 from benchmarks.recipes.variants import SIMPLE
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 DOCS = Path(__file__).parents[2] / "docs"
+PROBE = "probe:0.1"
+"""The readout that models are compared by: better than neighbours on development data, for codes and for PCA."""
 SETTINGS = {
-    "PCA of the target": ("PCA of the target (20)", "probe:0.1"),
-    "PCA of the target, kNN": ("PCA of the target (20)", "knn"),
-    "PCA of the corpus": ("PCA of the corpus (20)", "probe:0.1"),
+    "PCA of the target": ("PCA of the target (20)", PROBE),
+    "PCA of the corpus": ("PCA of the corpus (20)", PROBE),
     "logistic regression": ("logistic regression on log values (C=0.1)", "itself"),
 }
 """The simple baselines at the settings that are best on development data, with ten labels per type."""
+WAYS = {
+    "code": ("default", "code"),
+    "code and own PCA": ("default", "with pca"),
+    "adapted code": ("default, adapted", "code"),
+    "adapted code and own PCA": ("default, adapted", "with pca"),
+}
+"""Ways of using the default model without its labels."""
+OTHERS = {
+    "target alone": ("target alone", "code"),
+    "target alone, and own PCA": ("target alone", "with pca"),
+    "untrained": ("untrained", "code"),
+    "no mask": ("no mask", "code"),
+    "scVI": ("scVI", "code"),
+}
+CELLS = {"real": 16_800, "strong": 10_000}
+"""Cells of a whole corpus."""
+ORDER = ("kang", "bone marrow", "sc_mixology", "brain", "simulated, weak", "simulated, strong")
 
 
 def main() -> None:
@@ -43,7 +65,19 @@ def main() -> None:
     sizes = scores[(scores["role"] == "confirmation") & scores["sized"]]
     if len(sizes):
         write("recipes_sizes", sizes, command="python -m benchmarks.recipes confirmation --work FOLDER --cells ...")
-    figures.draw(scores, DOCS)
+        figures.sizes(growth(sizes), DOCS / "recipes_sizes.png")
+    confirmed = scores[(scores["role"] == "confirmation") & (scores["cells"] == 0)]
+    if len(confirmed):
+        for n_labels in LABELS:
+            table = compare(confirmed, n_labels=n_labels)
+            print(f"\n{n_labels} labels per type\n\n" + markdown(table))
+        few = compare(confirmed, n_labels="10")
+        figures.confirmation(
+            few[few["name"].isin(WAYS)], few[few["kind"] == "simple"], DOCS / "recipes_confirmation.png"
+        )
+    developed = by_target(scores[(scores["role"] == "development") & (scores["corpus"].str.endswith("real"))])
+    rows = [row for row in developed.index if row.startswith(("PCA", "logistic"))]
+    figures.levers(scores, DOCS / "recipes_levers.png", best_simple=float(developed.loc[rows, "mean"].max()))
 
 
 def read(work: Path) -> pd.DataFrame:
@@ -79,6 +113,100 @@ def by_target(table: pd.DataFrame, *, n_labels: str = "10") -> pd.DataFrame:
     wide = few.pivot_table(index="row", columns="target", values="f1")
     wide["mean"] = wide.mean(axis=1, skipna=False)
     return wide.sort_values("mean", ascending=False)
+
+
+def units(table: pd.DataFrame, method: str, use: str, readout: str, target: str) -> NDArray[np.float64]:
+    """Return the scores that vary independently: of each draw of labels on real data, of each atlas if simulated."""
+    mine = table[(table["method"] == method) & (table["use"] == use) & (table["target"] == target)]
+    mine = mine[mine["readout"] == readout].sort_values("seed")
+    draws = np.array(mine["draws"].tolist(), dtype=float)
+    if not len(draws):
+        return np.array([])
+    found: NDArray[np.float64] = draws.mean(axis=1 if target.startswith("simulated") else 0)
+    return found
+
+
+def half_width(values: NDArray[np.float64]) -> float:
+    """Return half of the 95 % interval of a mean (Student's t)."""
+    from scipy.stats import t
+
+    n = len(values)
+    return float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+
+
+def compare(table: pd.DataFrame, *, n_labels: str) -> pd.DataFrame:
+    """Return a row per target and method: macro F1, its interval, and the paired difference from two baselines.
+
+    ``best``: the simple baseline, of all kinds and settings, that is best on this very target. ``chosen``: the one that
+    is best on development data, PCA of the target.
+    """
+    table = table[table["n_labels"] == n_labels]
+    rows: list[dict[str, Any]] = []
+    for target in ORDER:
+        arms = table[(table["target"] == target) & (table["variant"] == SIMPLE)][
+            ["method", "readout"]
+        ].drop_duplicates()
+        theirs = {(m, r): units(table, m, "code", r, target) for m, r in arms.itertuples(index=False)}
+        if not theirs:
+            continue
+        best, chosen = max(theirs.values(), key=np.mean), theirs[SETTINGS["PCA of the target"]]
+        cases = {"best simple baseline here": ("simple", best)}
+        cases |= {name: ("simple", theirs[key]) for name, key in SETTINGS.items()}
+        for kind, group in (("default", WAYS), ("other", OTHERS)):
+            cases |= {name: (kind, units(table, *key, PROBE, target)) for name, key in group.items()}
+        for name, (kind, values) in cases.items():
+            if not len(values):
+                continue
+            row = {"target": target, "name": name, "kind": kind, "f1": values.mean()}
+            row |= {"low": values.mean() - half_width(values), "high": values.mean() + half_width(values)}
+            for label, other in (("best", best), ("chosen", chosen)):
+                gain = values - other[: len(values)]
+                row |= {f"{label}_gain": gain.mean(), f"{label}_half": half_width(gain)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table of macro F1, with the gain over the best simple baseline of each target behind it."""
+    targets = [t for t in ORDER if t in set(table["target"])]
+    lines = ["| method | " + " | ".join(targets) + " | mean |", "|---" * (len(targets) + 2) + "|"]
+    for name in dict.fromkeys(table["name"]):
+        mine = table[table["name"] == name].set_index("target")
+        cells = []
+        for target in targets:
+            if target not in mine.index:
+                cells.append("")
+                continue
+            row = mine.loc[target]
+            gain = "" if row["kind"] == "simple" else f" ({row['best_gain']:+.3f} ± {row['best_half']:.3f})"
+            cells.append(f"{row['f1']:.3f}{gain}")
+        mean = f"{mine['f1'].mean():.3f}" if len(mine) == len(targets) else ""
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {mean} |")
+    return "\n".join(lines)
+
+
+def growth(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return, per kind of corpus, how scores depend on the cells that were pre-trained on."""
+    table = table[table["n_labels"] == "10"]
+    cases = {name: (*key, PROBE) for name, key in WAYS.items()}
+    cases["PCA of the corpus"] = (SETTINGS["PCA of the corpus"][0], "code", PROBE)
+    flat = {"PCA of the target": (SETTINGS["PCA of the target"][0], "code", PROBE)}
+    found: dict[str, pd.DataFrame] = {}
+    for title, kind in (("real (mean of four data sets)", "real"), ("simulated, strong batch effects", "strong")):
+        here = table[table["corpus"].str.contains(f"-{kind}")]
+        rows = []
+        for name, (method, use, readout) in {**cases, **flat}.items():
+            mine = here[(here["method"] == method) & (here["use"] == use) & (here["readout"] == readout)]
+            for cells, part in mine.groupby("cells"):
+                # One number per seed: the mean over targets.
+                values = part.groupby("seed")["f1"].mean().to_numpy()
+                row = {"name": name, "cells": CELLS[kind] if cells == 0 else cells, "f1": values.mean()}
+                rows.append(row | {"low": values.min(), "high": values.max()})
+        frame = pd.DataFrame(rows)
+        if len(frame):
+            frame.loc[frame["name"].isin(flat), "cells"] = np.nan
+            found[title] = frame
+    return found
 
 
 if __name__ == "__main__":

@@ -78,6 +78,10 @@ VARIANTS = {
         Variant("code of 32", ("architecture.n_latent=32",), kind="network"),
         Variant("code of 128", ("architecture.n_latent=128",), kind="network"),
         Variant("code of 256", ("architecture.n_latent=256",), kind="network"),
+        Variant("code of 512", ("architecture.n_latent=512",), kind="network"),
+        Variant(
+            "linear encoder, code of 256", ("architecture.hidden=[]", "architecture.n_latent=256"), kind="network"
+        ),
         Variant("GELU, layer norm", ("architecture.activation=gelu", "architecture.norm=layer"), kind="network"),
         Variant("ReLU, batch norm", ("architecture.activation=relu", "architecture.norm=batch"), kind="network"),
         Variant("no dropout", ("architecture.dropout=0",), kind="network"),
@@ -90,10 +94,24 @@ VARIANTS = {
         ),
         Variant("preset small", preset="small", kind="preset", epochs=10),
         Variant("preset richter2024", preset="richter2024", kind="preset", epochs=100),
+        # What helped, together.
+        Variant("code of 128, negative binomial", ("architecture.n_latent=128", "task.loss=nb"), kind="together"),
+        Variant(
+            "code of 128, masked + SimCLR",
+            ("architecture.n_latent=128", "task.two_view=simclr"),
+            pretext="combined",
+            kind="together",
+        ),
         # Panel.
         Variant("1,000 genes", genes="hvg:1000", kind="panel"),
         Variant("6,000 genes", genes="hvg:6000", kind="panel"),
         Variant("all genes", ("task.group_size=64",), genes="union", kind="panel"),
+        Variant(
+            "all genes, code of 128",
+            ("task.group_size=64", "architecture.n_latent=128"),
+            genes="union",
+            kind="together",
+        ),
         # Schedule.
         Variant("7 epochs", epochs=7, kind="schedule"),
         Variant("60 epochs", epochs=60, kind="schedule"),

@@ -13,12 +13,15 @@ from scssl.metrics.calibration import (
 )
 from scssl.metrics.classification import ClassificationScores, classification_scores, confusion_table
 from scssl.metrics.hierarchy import HierarchicalScores, hierarchical_scores
+from scssl.metrics.reconstruction import ReconstructionScores, ReconstructionTally
 
 __all__ = [
     "Agreement",
     "CalibrationScores",
     "ClassificationScores",
     "HierarchicalScores",
+    "ReconstructionScores",
+    "ReconstructionTally",
     "agreement",
     "brier_score",
     "calibration_scores",

@@ -1,4 +1,4 @@
-"""The checksums of a saved annotator: of every file that it is read from, and of the file that holds them."""
+"""The checksums of a saved annotator or other task: of every file that it is read from, and of the file that holds them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ KEYS: Final = ("sha256", "files")
 CARD: Final = "README.md"
 """What people may write in; nothing is read from it."""
 _BLANK: Final = "0" * 64
-_AGAIN: Final = "Copy the annotator again, or make it again"
 
 
 def seal(folder: Path, content: Mapping[str, Any]) -> str:
@@ -35,7 +34,7 @@ def seal(folder: Path, content: Mapping[str, Any]) -> str:
     return text.replace(_BLANK, hashlib.sha256(text.encode()).hexdigest(), 1)
 
 
-def check(settings: Path, *, text: str, content: Mapping[str, Any]) -> None:
+def check(settings: Path, *, text: str, content: Mapping[str, Any], what: str = "annotator") -> None:
     """Make sure that settings, and every file they name, are as they were saved.
 
     Parameters
@@ -44,26 +43,29 @@ def check(settings: Path, *, text: str, content: Mapping[str, Any]) -> None:
         File of the settings, in the folder.
     text, content
         What it holds, and what that means.
+    what
+        What the folder holds, for messages.
 
     Raises
     ------
     FormatError
         Names the first file that is missing, truncated or altered.
     """
+    again = f"Copy the {what} again, or make it again"
     digest, files = content.get("sha256"), content.get("files")
     blanked = text.replace(digest, _BLANK, 1) if isinstance(digest, str) and digest else text
     if not isinstance(files, dict) or hashlib.sha256(blanked.encode()).hexdigest() != digest:
-        message = f"{settings}: its checksum does not fit its content: the file was altered. {_AGAIN}"
+        message = f"{settings}: its checksum does not fit its content: the file was altered. {again}"
         raise FormatError(message)
     for name, entry in files.items():
         file = settings.parent / name
         if not file.is_file():
-            message = f"{file}: this file of the annotator is missing. {_AGAIN}"
+            message = f"{file}: this file of the {what} is missing. {again}"
             raise FormatError(message)
         size = file.stat().st_size
         if size != entry["bytes"]:
-            message = f"{file}: has {size:,} bytes, {entry['bytes']:,} were written: truncated or altered. {_AGAIN}"
+            message = f"{file}: has {size:,} bytes, {entry['bytes']:,} were written: truncated or altered. {again}"
             raise FormatError(message)
         if checksum(file) != entry["sha256"]:
-            message = f"{file}: altered, its checksum is not that of what was written. {_AGAIN}"
+            message = f"{file}: altered, its checksum is not that of what was written. {again}"
             raise FormatError(message)

@@ -1,4 +1,4 @@
-"""The checksums of a saved annotator or other task: of every file that it is read from, and of the file that holds them."""
+"""The checksums of a saved annotator or other task: of every file it is read from, and of the one that holds them."""
 
 from __future__ import annotations
 

@@ -19,10 +19,12 @@ class FineTuning:
     """More passes are made where that would be fewer optimiser steps than this."""
     scratch_passes: float = 2.0
     """A network that starts at random makes this many times the passes and steps."""
+    scratch_rate: float = 0.3
+    """And its learning rate is this share of `learning_rate`, for encoder and head."""
     batch_size: int = 256
     """Cells per step; less where an epoch would have fewer than ten steps."""
     learning_rate: float = 1e-3
-    """Highest learning rate, of the head and of an encoder that starts at random."""
+    """Highest learning rate, of the head."""
     encoder_rate: float = 0.3
     """Learning rate of a pre-trained encoder, as a share of the head's."""
     softened: float = 0.3
@@ -59,7 +61,7 @@ class FineTuning:
         for name, least in {"epochs": 1, "min_steps": 1, "batch_size": 1, "patience": 0, "cross_fitted": 0}.items():
             value = getattr(self, name)
             require(f"finetuning.{name}", value, holds=value >= least, must=f"a whole number, {least} or more")
-        for name in ("learning_rate", "encoder_rate", "max_weight", "scratch_passes", "softened"):
+        for name in ("learning_rate", "encoder_rate", "max_weight", "scratch_passes", "scratch_rate", "softened"):
             value = getattr(self, name)
             require(f"finetuning.{name}", value, holds=0 < value < math.inf, must="a number above 0")
         for name in ("weight_decay", "gradient_clip"):

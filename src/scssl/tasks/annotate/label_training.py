@@ -76,7 +76,8 @@ class Training:
         if self.from_scratch:
             rate, more = 1.0, settings.scratch_passes
             epochs, steps = max(1, round(settings.epochs * more)), max(1, round(settings.min_steps * more))
-            settings = replace(settings, epochs=epochs, min_steps=steps)
+            peak = settings.learning_rate * settings.scratch_rate
+            settings = replace(settings, epochs=epochs, min_steps=steps, learning_rate=peak)
         result = fit_labels(task, corpus, settings, encoder_rate=rate, seed=self.seed, device=self.device)
         end = {name: value.clone() for name, value in task.state_dict().items()}
         return Fit(model=tuned, task=task, corpus=corpus, start=start, end=end, result=result, device=self.device)

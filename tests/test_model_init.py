@@ -66,6 +66,15 @@ def test_another_pretext_starts_from_the_encoder(model, new_cells):
     np.testing.assert_allclose(again.embed(new_cells), model.embed(new_cells), atol=1e-4)
 
 
+def test_the_last_layer_starts_anew_where_it_means_something_else(model, new_cells):
+    counts = go_on(model, new_cells, overrides=[*NOTHING, "task.loss=nb"])
+    torch.testing.assert_close(counts.encoder.code.weight, model.encoder.code.weight)
+    poisson = go_on(counts, new_cells, overrides=[*NOTHING, "task.loss=poisson"])
+    torch.testing.assert_close(poisson.task.decoder.output.weight, counts.task.decoder.output.weight)
+    # A share of the counts on a typical gene, rather than the half that a log value of 0 would mean.
+    assert float(torch.sigmoid(counts.task.decoder.output.bias).sum()) == pytest.approx(1, abs=0.05)
+
+
 def test_a_folder_will_do(model, new_cells, tmp_path):
     model.save(tmp_path / "model")
     again = go_on(tmp_path / "model", new_cells, out=tmp_path / "again", overrides=NOTHING)

@@ -28,5 +28,15 @@ PROTEIN: Final = "scssl_protein"
 PEAKS: Final = "scssl_atac"
 """``obsm``: predicted peaks, float32, shape (n_cells, n_peaks); names and scale in ``uns``."""
 
+EXPRESSION: Final = "scssl_expression"
+"""``layers``: reconstructed expression, float32 log1p of counts per 10,000; NaN where nothing is known. With "_sd":
+how far measurements stray from it; "scssl_counts", "scssl_counts_sd": the same as counts."""
+
+PANEL_EXPRESSION: Final = "X_scssl_expression"
+"""``obsm``: the same for all genes asked for, whose names are in ``uns``, float32, shape (n_cells, n_genes)."""
+
+RECONSTRUCTED: Final = "scssl_reconstructed"
+"""``var``: whether the gene's expression was reconstructed, bool."""
+
 SETTINGS: Final = "scssl"
 """``uns``: settings, versions and provenance of what scssl wrote; one sub-dictionary per task."""

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 SOURCES = "decoder.source.weight"
 """The one parameter whose rows belong to the sources of a corpus."""
 
+OUTPUT: Final = "decoder.output."
+"""The layer whose numbers mean something else for another loss."""
+COUNTS: Final = ("nb", "zinb", "poisson")
+"""Losses whose decoders give the same: the logit of a gene's share of the counts."""
+
 STEPS: Final = 1000
 """Steps of a run that goes on from a model. Measured (docs/recipes.md): 300 do most of it, 1,200 a little more."""
 
@@ -74,8 +79,9 @@ def take_weights(task: PretextTask, model: CellModel, *, sources: Sequence[str])
     """Copy a model's weights into an untrained task, as far as both have them.
 
     The encoder is copied whole, with what it knows of the genes. Of another pretext task only the parts of the same
-    name and shape are. Sources that the model knows keep what the decoder learned of them; others start at zero, as
-    a source that it is not told.
+    name and shape are. Where log values were predicted and now counts are, or the other way round, the decoder's last
+    layer starts anew, at the gene means. Sources that the model knows keep what the decoder learned of them; others
+    start at zero, as a source that it is not told.
 
     Parameters
     ----------
@@ -93,6 +99,14 @@ def take_weights(task: PretextTask, model: CellModel, *, sources: Sequence[str])
             for row, name in enumerate(sources):
                 if name in model.sources:
                     mine[SOURCES][row] = theirs[SOURCES][model.sources.index(name)]
+    anew = _scale(task) != _scale(model.task)
     for name, value in mine.items():
-        if name != SOURCES and name in theirs and theirs[name].shape == value.shape:
+        if name == SOURCES or (anew and name.startswith(OUTPUT)):
+            continue
+        if name in theirs and theirs[name].shape == value.shape:
             value.copy_(theirs[name])
+
+
+def _scale(task: PretextTask) -> str | None:
+    loss = getattr(task.settings, "loss", None)
+    return "counts" if loss in COUNTS else loss

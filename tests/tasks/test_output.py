@@ -168,3 +168,18 @@ def test_unusable_outputs_are_refused_before_work(adata, tmp_path):
     assert prepare_output(existing, file=file, overwrite=True) == existing
     with pytest.raises(SettingsError, match="this is the input"):
         prepare_output(file, file=file, overwrite=True)
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_layers_and_columns_of_genes_are_added_also_from_memory_maps(adata, tmp_path, suffix):
+    file, out = tmp_path / f"in{suffix}", tmp_path / "out.h5ad"
+    (adata.write_h5ad if suffix == ".h5ad" else adata.write_zarr)(file)
+    mapped = np.memmap(tmp_path / "layer", dtype=np.float32, mode="w+", shape=adata.shape)
+    mapped[:] = np.arange(24).reshape(6, 4)
+    results = Results(task="r", settings={}, layers={"mine": mapped}, var={"known": np.array([True, False] * 2)})
+    assert results.n_bytes >= 24 * 4
+    write_results(file, out, results)
+    found = ad.read_h5ad(out)
+    np.testing.assert_array_equal(found.layers["mine"], np.arange(24).reshape(6, 4))
+    assert found.var["known"].tolist() == [True, False, True, False]
+    assert list(found.obs["old"]) == list("abcabc")

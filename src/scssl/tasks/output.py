@@ -42,11 +42,15 @@ class Results:
     """Per-cell columns, each (n_cells,)."""
     obsm: dict[str, np.ndarray] = field(default_factory=dict)
     """Per-cell arrays, each (n_cells, n)."""
+    layers: dict[str, np.ndarray] = field(default_factory=dict)
+    """Values of every feature of ``X`` in every cell, each (n_cells, n_vars). May be memory-mapped, as may `obsm`."""
+    var: dict[str, np.ndarray] = field(default_factory=dict)
+    """Per-feature columns, each (n_vars,)."""
 
     @property
     def n_bytes(self) -> int:
         """About what they take in a file."""
-        arrays = sum(array.nbytes for array in self.obsm.values())
+        arrays = sum(array.nbytes for array in (*self.obsm.values(), *self.layers.values(), *self.var.values()))
         return arrays + sum(8 * len(column) for column in self.obs.values())
 
     def into(self, adata: AnnData) -> None:
@@ -54,20 +58,30 @@ class Results:
         for name, column in self.obs.items():
             adata.obs[name] = _of_index(column, adata.obs.index)
         for name, array in self.obsm.items():
-            adata.obsm[name] = array
+            adata.obsm[name] = np.asarray(array)
+        for name, array in self.layers.items():
+            adata.layers[name] = np.asarray(array)
+        for name, array in self.var.items():
+            adata.var[name] = array
         others = adata.uns.get(keys.SETTINGS)
         adata.uns[keys.SETTINGS] = {**(others if isinstance(others, Mapping) else {}), self.task: self.settings}
 
 
 def prepare_output(
-    out: Path, *, file: Path, overwrite: bool, key_added: str | None = None, also: Sequence[Path] = ()
+    out: Path,
+    *,
+    file: Path,
+    overwrite: bool,
+    key_added: str | None = None,
+    also: Sequence[Path] = (),
+    kinds: Sequence[str] = (".h5ad",),
 ) -> Path:
     """Check, before any work, that results can be written to `out`.
 
     Parameters
     ----------
     out
-        File to write; must end in .h5ad.
+        File to write; must end in one of `kinds`.
     file
         The input, which is never changed.
     overwrite
@@ -76,6 +90,8 @@ def prepare_output(
         Name for the results that the user chose.
     also
         Other files that are read, and so never changed either.
+    kinds
+        How the name may end.
 
     Returns
     -------
@@ -85,14 +101,14 @@ def prepare_output(
     Raises
     ------
     SettingsError
-        If `out` is no .h5ad, is the input itself, exists, or cannot be written, or the name is not possible.
+        If `out` is of another kind, is the input itself, exists, or cannot be written, or the name is not possible.
     """
     if key_added in (".", "..") or "/" in (key_added or ""):
         message = f"--key-added {key_added!r} is not possible; give a name without '/'"
         raise SettingsError(message)
     problem = None
-    if out.suffix != ".h5ad":
-        problem = "results are written as .h5ad; give a name that ends so"
+    if out.suffix not in kinds:
+        problem = f"results are written as {' or '.join(kinds)}; give a name that ends so"
     elif out.exists() and any(path.exists() and out.samefile(path) for path in (file, *also)):
         problem = "this is the input, which is never changed; give another name"
     elif file.is_dir() and out.resolve().is_relative_to(file.resolve()):
@@ -168,16 +184,21 @@ def _add_to_h5ad(path: Path, results: Results) -> None:
     from anndata.io import read_elem, write_elem
 
     with h5py.File(path, "r+") as store:
-        if isinstance(store["obs"], h5py.Dataset):
-            # Written by anndata < 0.7, as one table: rewritten in today's form to take columns.
-            write_elem(store, "obs", plain_strings(read_elem(store["obs"])))
-        obs = store["obs"]
-        order = [name for name in obs.attrs["column-order"] if name not in results.obs]
-        for name, column in results.obs.items():
-            write_elem(obs, name, column.array if isinstance(column, pd.Series) else column)
-        obs.attrs["column-order"] = np.array([*order, *results.obs], dtype=h5py.string_dtype())
-        for name, array in results.obsm.items():
-            write_elem(_mapping(store, "obsm"), name, array)
+        for table, columns in (("obs", results.obs), ("var", results.var)):
+            if table == "var" and not columns:
+                continue
+            if isinstance(store[table], h5py.Dataset):
+                # Written by anndata < 0.7, as one table: rewritten in today's form to take columns.
+                write_elem(store, table, plain_strings(read_elem(store[table])))
+            group = store[table]
+            order = [name for name in group.attrs["column-order"] if name not in columns]
+            for name, column in columns.items():
+                write_elem(group, name, column.array if isinstance(column, pd.Series) else column)
+            group.attrs["column-order"] = np.array([*order, *columns], dtype=h5py.string_dtype())
+        for place, arrays in (("obsm", results.obsm), ("layers", results.layers)):
+            for name, array in arrays.items():
+                # A memory map as what anndata knows, an array; nothing is copied.
+                write_elem(_mapping(store, place), name, np.asarray(array))
         write_elem(_mapping(_mapping(store, "uns"), keys.SETTINGS), results.task, results.settings)
 
 

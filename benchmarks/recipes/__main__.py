@@ -5,9 +5,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.recipes confirmation --work FOLDER --cells 1000,3000,10000,0 --only ...
 
 The first line tries every variant on the development data with one seed, the others are for the chosen ones. What is
-in the work folder is not computed again. Macro F1 of neighbours (k=5) and of a logistic probe with 10, 100 or all labels
-of half of the donors, or of half of the cells where there is one donor; mean over draws of these. Tables and figures of
-what was computed: `python -m benchmarks.recipes.tables`.
+in the work folder is not computed again. Macro F1 of neighbours (k=5) and of a logistic probe with 10, 100 or all
+labels of half of the donors, or of half of the cells where there is one donor; mean over draws of these. Tables and
+figures of what was computed: `python -m benchmarks.recipes.tables`.
 """
 
 from __future__ import annotations

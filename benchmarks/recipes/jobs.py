@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import protocol
 from benchmarks.recipes import roles, scoring
-from benchmarks.recipes.variants import ADAPTED, ALONE, PEER, SIMPLE, VARIANTS
+from benchmarks.recipes.variants import ADAPTED, ALONE, PEER, SIMPLE, START, VARIANTS
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -128,13 +128,14 @@ def pretrained(job: Job, variant: Variant) -> CellModel:
         return scssl.load(path)
     corpus = roles.open_corpus(job.corpus, Path(job.work), genes=variant.genes, cells=job.cells)
     overrides = [c.replace("REACTOME", str(protocol.DATA.parent / "genesets" / REACTOME)) for c in variant.changes]
+    start = START if variant.preset == "default" else ()
     model = scssl.pretrain(
         corpus,
         preset=variant.preset,
         pretext=variant.pretext,
         max_epochs=min(variant.epochs, max(2, MOST_SEEN // max(job.cells, 1))) if job.cells else variant.epochs,
         seed=job.seed,
-        overrides=[*overrides, "training.probe_every=100000"],
+        overrides=[*start, *overrides, "training.probe_every=100000"],
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}")

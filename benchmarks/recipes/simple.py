@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from benchmarks.recipes.scoring import LABELS, draws, labelled, score_embedding
 from scssl.metrics import classification_scores
-from scssl.study.baselines.pca import PCAEncoder, log_normalise
+from scssl.tasks.pca import PCAEncoder, log_normalise
 
 if TYPE_CHECKING:
     from pathlib import Path

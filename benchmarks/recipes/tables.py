@@ -34,10 +34,10 @@ SETTINGS = {
 }
 """The simple baselines at the settings that are best on development data, with ten labels per type."""
 WAYS = {
-    "code": ("default", "code"),
-    "code and own PCA": ("default", "with pca"),
-    "adapted code": ("default, adapted", "code"),
-    "adapted code and own PCA": ("default, adapted", "with pca"),
+    "code": ("code of 128", "code"),
+    "code and own PCA": ("code of 128", "with pca"),
+    "adapted code": ("code of 128, adapted", "code"),
+    "adapted code and own PCA": ("code of 128, adapted", "with pca"),
 }
 """Ways of using the default model without its labels."""
 OTHERS = {

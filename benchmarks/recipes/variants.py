@@ -1,10 +1,12 @@
-"""The recipes that are tried: what each changes in the default preset."""
+"""The recipes that are tried: what each changes in the one that the screen started from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 EPOCHS = 20
+START = ("architecture.n_latent=64",)
+"""What the default preset was when the screen began: every variant starts there, before its own changes."""
 SIMPLE, ADAPTED, ALONE, PEER = "simple", "adapted", "alone", "peer"
 """Kinds apart from changes of the recipe: the simple baselines; models that go on from their weights on the target's
 cells, without labels; models of the target's cells alone, which have never seen a corpus; and other people's."""
@@ -12,7 +14,7 @@ cells, without labels; models of the target's cells alone, which have never seen
 
 @dataclass(frozen=True)
 class Variant:
-    """One change, or several, of the default preset."""
+    """One change, or several, of the recipe `start`."""
 
     name: str
     changes: tuple[str, ...] = ()
@@ -35,7 +37,7 @@ DEEP = "architecture.hidden=[512,512,256,256]"
 VARIANTS = {
     v.name: v
     for v in (
-        Variant("default"),
+        Variant("start"),
         Variant("target alone", kind=ALONE),
         Variant("scVI", kind=PEER),
         Variant("scVI, code of 10", kind=PEER),
@@ -79,14 +81,16 @@ VARIANTS = {
         Variant("code of 128", ("architecture.n_latent=128",), kind="network"),
         Variant("code of 256", ("architecture.n_latent=256",), kind="network"),
         Variant("code of 512", ("architecture.n_latent=512",), kind="network"),
-        Variant(
-            "linear encoder, code of 256", ("architecture.hidden=[]", "architecture.n_latent=256"), kind="network"
-        ),
+        Variant("linear encoder, code of 256", ("architecture.hidden=[]", "architecture.n_latent=256"), kind="network"),
         Variant("GELU, layer norm", ("architecture.activation=gelu", "architecture.norm=layer"), kind="network"),
         Variant("ReLU, batch norm", ("architecture.activation=relu", "architecture.norm=batch"), kind="network"),
         Variant("no dropout", ("architecture.dropout=0",), kind="network"),
         Variant("dropout 0.3", ("architecture.dropout=0.3",), kind="network"),
-        Variant("layer of 2,048, code of 128", ("architecture.hidden=[2048]", "architecture.n_latent=128"), kind="network"),
+        Variant(
+            "layer of 2,048, code of 128",
+            ("architecture.hidden=[2048]", "architecture.n_latent=128"),
+            kind="network",
+        ),
         Variant(
             "layer of 2,048, code of 128, learning rate 1e-3",
             ("architecture.hidden=[2048]", "architecture.n_latent=128", "optimiser.learning_rate=1e-3"),

@@ -7,6 +7,7 @@ import pytest
 
 import scssl
 from scssl.cli.app import main
+from scssl.tasks.embed import embed
 
 
 @pytest.fixture(scope="module")
@@ -104,20 +105,18 @@ def test_embed_writes_the_input_and_the_embedding(model, atlas, atlas_file, tmp_
     assert atlas_file.read_bytes() == before
 
 
-def test_embed_can_adapt_the_model_first(model, atlas, atlas_file, tmp_path, monkeypatch):
+def test_embed_puts_the_adapted_code_and_own_components_beside(model, atlas, atlas_file, tmp_path, monkeypatch):
     monkeypatch.setattr("scssl.model_init.STEPS", 5)
-    out, again = tmp_path / "embedded.h5ad", tmp_path / "again.h5ad"
+    out = tmp_path / "embedded.h5ad"
     before = (model / "model.safetensors").read_bytes()
-    for path in (out, again):
-        assert (
-            main(["embed", str(atlas_file), "--model", str(model), "--out", str(path), "--adapt", "--seed", "4"]) == 0
-        )
+    options = ["--model", str(model), "--out", str(out), "--adapt", "--pca", "7", "--seed", "4"]
+    assert main(["embed", str(atlas_file), *options]) == 0
     found = ad.read_h5ad(out)
-    adapted = scssl.pretrain(atlas_file, init=model, seed=4, split_by="cell").embed(atlas)
-    np.testing.assert_allclose(found.obsm["X_scssl"], adapted, atol=1e-5)
-    np.testing.assert_array_equal(found.obsm["X_scssl"], ad.read_h5ad(again).obsm["X_scssl"])
-    assert np.abs(adapted - scssl.load(model).embed(atlas)).max() > 1e-3
+    expected = embed(scssl.load(model), atlas_file, adapt=True, pca=7, seed=4)
+    np.testing.assert_allclose(found.obsm["X_scssl"], expected, atol=1e-5)
+    assert found.obsm["X_scssl"].shape == (atlas.n_obs, 2 * scssl.load(model).n_latent + 7)
     assert found.uns["scssl"]["embed"]["adapted"]
+    assert found.uns["scssl"]["embed"]["pca"] == 7
     assert (model / "model.safetensors").read_bytes() == before
 
 

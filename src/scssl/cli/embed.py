@@ -18,6 +18,7 @@ def embed(
     model: Path,
     out: Path,
     adapt: Annotated[bool, Parameter(negative="")] = False,
+    pca: Whole = 0,
     layer: str | None = None,
     key_added: str | None = None,
     batch_size: Whole = 4096,
@@ -38,8 +39,11 @@ def embed(
     out
         .h5ad to write: the input with the embedding in obsm["X_scssl"].
     adapt
-        First go on with the pre-training on these cells, without labels: 1,000 steps, which takes a minute. It pays
-        where they are of a kind that the model has hardly seen. To keep the adapted model: scssl pretrain FILE --init.
+        Go on with the pre-training on these cells, without labels (1,000 steps, a minute), and put the adapted model's
+        code beside that of the model as it is. It pays where the model has hardly seen cells of their kind. To keep
+        the adapted model: scssl pretrain FILE --init MODEL.
+    pca
+        Principal components of the cells' own log counts to put beside the code, e.g. 20; 0: none.
     layer
         Where the raw counts are: a layer, or "raw"; X without it.
     key_added
@@ -60,6 +64,7 @@ def embed(
     from scssl.log import logger
     from scssl.model import load
     from scssl.model_files import versions
+    from scssl.tasks.embed import embed as embed_cells
     from scssl.tasks.output import Results, prepare_output, write_results
 
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added)
@@ -67,18 +72,29 @@ def embed(
         n_cells, n_features = source.n_cells, source.n_features
     logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", estimate(file, n_cells=n_cells, n_features=n_features))
     cell_model = load(model)
-    if adapt:
-        from scssl.pretraining import pretrain
-
-        cell_model = pretrain(
-            file, init=cell_model, layer=layer, split_by="cell", seed=seed, device=device, loggers=["csv"]
-        )
-    embedding = cell_model.embed(file, layer=layer, batch_size=batch_size, device=device, devices=devices)
+    embedding = embed_cells(
+        cell_model,
+        file,
+        adapt=adapt,
+        pca=pca,
+        layer=layer,
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+        devices=devices,
+    )
     key = key_added or keys.EMBEDDING
-    settings = {"model": str(model), "layer": layer or "X", "key": key, "adapted": adapt, "versions": versions()}
+    settings = {
+        "model": str(model),
+        "layer": layer or "X",
+        "key": key,
+        "adapted": adapt,
+        "pca": pca,
+        "versions": versions(),
+    }
     write_results(file, out, Results(task="embed", settings=settings, obsm={key: embedding}))
     text = (
-        f"{n_cells:,} cells embedded into {cell_model.n_latent} numbers each: {out}, obsm[{key!r}].\n"
+        f"{n_cells:,} cells embedded into {embedding.shape[1]} numbers each: {out}, obsm[{key!r}].\n"
         f"In scanpy: sc.pp.neighbors(adata, use_rep={key!r}); sc.tl.umap(adata)"
     )
-    return Outcome(result={"out": str(out), "n_cells": n_cells, "n_latent": cell_model.n_latent, "key": key}, text=text)
+    return Outcome(result={"out": str(out), "n_cells": n_cells, "n_latent": embedding.shape[1], "key": key}, text=text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scssl.study.baselines.base import Fit, register
-from scssl.study.baselines.pca import log_normalise
+from scssl.tasks.pca import log_normalise
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scssl.study.baselines.base import Fit, register
-from scssl.study.baselines.pca import log_normalise
 from scssl.tasks.annotate.knn import vote
 from scssl.tasks.annotate.probe import learn_probe
+from scssl.tasks.pca import log_normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,5 +3,20 @@
 from __future__ import annotations
 
 from scssl.tasks.annotate import Annotation, AnnotationScores, Annotator, FineTuning, read_label_map
+from scssl.tasks.integrate import Integration, IntegrationReport, Integrator
+from scssl.tasks.reconstruct import Reconstruction, Reconstructor
+from scssl.tasks.similar import SimilarCells
 
-__all__ = ["Annotation", "AnnotationScores", "Annotator", "FineTuning", "read_label_map"]
+__all__ = [
+    "Annotation",
+    "AnnotationScores",
+    "Annotator",
+    "FineTuning",
+    "Integration",
+    "IntegrationReport",
+    "Integrator",
+    "Reconstruction",
+    "Reconstructor",
+    "SimilarCells",
+    "read_label_map",
+]

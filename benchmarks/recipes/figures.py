@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FEW = "10"
 COLOURS = {"code": "#56B4E9", "code and own PCA": "#0072B2", "adapted code": "#E69F00"}
-COLOURS |= {"adapted code and own PCA": "#D55E00"}
+COLOURS |= {"adapted code and own PCA": "#D55E00", "all three": "#CC79A7"}
 KINDS = ("mask", "loss", "scale", "noise", "network", "panel", "schedule", "source", "views", "control")
 
 
@@ -61,7 +61,7 @@ def confirmation(means: pd.DataFrame, simple: pd.DataFrame, out: Path) -> None:
             axes.scatter(theirs["f1"].max(), number - 0.3, color=GRID, marker="D", s=22)
             for place, name in enumerate(COLOURS):
                 row = means[(means["target"] == target) & (means["name"] == name)].iloc[0]
-                y = number - 0.14 + 0.15 * place
+                y = number - 0.16 + 0.13 * place
                 axes.plot([row["low"], row["high"]], [y, y], color=COLOURS[name], linewidth=1.5)
                 axes.scatter(row["f1"], y, color=COLOURS[name], s=20, label=name if number == 0 else None, zorder=3)
         axes.scatter([], [], color=GRID, marker="D", s=22, label="simple baselines (diamond: best of them here)")

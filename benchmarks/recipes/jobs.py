@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import protocol
 from benchmarks.recipes import roles, scoring
-from benchmarks.recipes.variants import ADAPTED, ALONE, PEER, SIMPLE, START, VARIANTS
+from benchmarks.recipes.variants import ADAPTED, ALONE, BOTH, PEER, SIMPLE, START, VARIANTS
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -99,6 +99,8 @@ def variant_rows(job: Job) -> list[dict[str, Any]]:
     variant = VARIANTS[job.variant]
     if variant.kind == PEER:
         return peer_rows(job)
+    if variant.kind == BOTH:
+        return both_rows(job, variant.base)
     model = None if variant.kind == ALONE else pretrained(job, VARIANTS[variant.base or job.variant])
     quiet = {"split_by": "cell", "seed": job.seed, "overrides": ["training.probe_every=100000"]}
     rows: list[dict[str, Any]] = []
@@ -113,7 +115,7 @@ def variant_rows(job: Job) -> list[dict[str, Any]]:
         else:
             assert model is not None
             used = model
-        rows += score(job, target, used.embed(adata), adata)
+        rows += score(job, target, [used.embed(adata)], adata)
     return rows
 
 
@@ -145,6 +147,23 @@ def pretrained(job: Job, variant: Variant) -> CellModel:
     return model
 
 
+def both_rows(job: Job, base: str) -> list[dict[str, Any]]:
+    """Score the codes of a model and of its adapted self, which earlier runs kept, beside each other."""
+    import anndata as ad
+
+    rows: list[dict[str, Any]] = []
+    for target in targets(job):
+        kept = [codes_of(replace(job, variant=name), target) for name in (base, f"{base}, adapted")]
+        adata = ad.read_h5ad(target.path(Path(job.work)))
+        rows += score(job, target, [np.load(path) for path in kept], adata)
+    return rows
+
+
+def codes_of(job: Job, target: roles.Target) -> Path:
+    """Return where the codes of a target are kept."""
+    return Path(f"{job.result.with_suffix('')}.{target.name.replace(' ', '_')}.npy")
+
+
 def peer_rows(job: Job) -> list[dict[str, Any]]:
     """Train scVI on the corpus, and score what it makes of the targets."""
     import anndata as ad
@@ -155,7 +174,7 @@ def peer_rows(job: Job) -> list[dict[str, Any]]:
     corpus = roles.open_corpus(job.corpus, Path(job.work), cells=job.cells)
     found = scvi_codes(corpus, adatas, seed=job.seed, latent=10 if "10" in job.variant else 30)
     scored = zip(targets(job), found, adatas, strict=True)
-    return [row for target, codes, adata in scored for row in score(job, target, codes, adata)]
+    return [row for target, codes, adata in scored for row in score(job, target, [codes], adata)]
 
 
 def alone(adata: ad.AnnData) -> int:
@@ -163,13 +182,14 @@ def alone(adata: ad.AnnData) -> int:
     return max(1, round(1000 / max(1, min(100, adata.n_obs // 64))))
 
 
-def score(job: Job, target: roles.Target, codes: NDArray[np.float32], adata: ad.AnnData) -> list[dict[str, Any]]:
+def score(job: Job, target: roles.Target, codes: list[NDArray[np.float32]], adata: ad.AnnData) -> list[dict[str, Any]]:
     """Keep the codes of a target, and score what can be made of them."""
     from benchmarks.recipes.simple import own_pca
 
     cells = scoring.labelled(target, adata.obs)
     job.result.parent.mkdir(parents=True, exist_ok=True)
-    np.save(f"{job.result.with_suffix('')}.{target.name.replace(' ', '_')}.npy", codes)
+    if len(codes) == 1:
+        np.save(codes_of(job, target), codes[0])
     rows: list[dict[str, Any]] = []
     for use, values in scoring.uses(codes, own_pca(adata, n=OWN_COMPONENTS)).items():
         found = scoring.score_embedding(values[cells.rows], cells, readouts=READOUTS)

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.protocol import UNLABELLED
 from scssl.metrics import classification_scores
 from scssl.tasks.annotate.knn import vote
+from scssl.tasks.embed import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,11 +105,10 @@ def name(
     return guessed
 
 
-def uses(codes: NDArray[np.float32], pca: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Return ways of using a code, made on all cells of the target without labels.
+def uses(codes: list[NDArray[np.float32]], pca: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Return ways of using codes, made on all cells of the target without labels.
 
-    ``with pca``: the code beside the target's own principal components, both with the same total variance.
+    ``code``: as they are, or beside each other if there are several. ``with pca``: beside the target's own principal
+    components.
     """
-    parts = [part - part.mean(0) for part in (codes, pca)]
-    both = np.concatenate([part / max(float(np.sqrt(part.var(0).sum())), 1e-6) for part in parts], axis=1)
-    return {"code": codes, "with pca": both}
+    return {"code": codes[0] if len(codes) == 1 else beside(*codes), "with pca": beside(*codes, pca)}

@@ -38,9 +38,16 @@ WAYS = {
     "code and own PCA": ("code of 128", "with pca"),
     "adapted code": ("code of 128, adapted", "code"),
     "adapted code and own PCA": ("code of 128, adapted", "with pca"),
+    "all three": ("code of 128, both", "with pca"),
 }
 """Ways of using the default model without its labels."""
 OTHERS = {
+    "all genes: code": ("all genes, code of 128", "code"),
+    "all genes: adapted code and own PCA": ("all genes, code of 128, adapted", "with pca"),
+    "all genes: all three": ("all genes, code of 128, both", "with pca"),
+    "code of 64": ("start", "code"),
+    "code of 128, negative binomial": ("code of 128, negative binomial", "code"),
+    "code of 128, masked + SimCLR": ("code of 128, masked + SimCLR", "code"),
     "target alone": ("target alone", "code"),
     "target alone, and own PCA": ("target alone", "with pca"),
     "untrained": ("untrained", "code"),

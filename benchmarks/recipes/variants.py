@@ -7,9 +7,10 @@ from dataclasses import dataclass
 EPOCHS = 20
 START = ("architecture.n_latent=64",)
 """What the default preset was when the screen began: every variant starts there, before its own changes."""
-SIMPLE, ADAPTED, ALONE, PEER = "simple", "adapted", "alone", "peer"
+SIMPLE, ADAPTED, ALONE, PEER, BOTH = "simple", "adapted", "alone", "peer", "both"
 """Kinds apart from changes of the recipe: the simple baselines; models that go on from their weights on the target's
-cells, without labels; models of the target's cells alone, which have never seen a corpus; and other people's."""
+cells, without labels; models of the target's cells alone, which have never seen a corpus; other people's; and the
+code of a model beside that of its adapted self."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Variant:
     kind: str = ""
     """Which kind of change it is, for the tables."""
     base: str = ""
-    """Of adapted ones: the variant whose model goes on from its weights."""
+    """Of adapted ones, and those beside them: the variant whose model goes on from its weights."""
 
 
 def _levers(name: str, *changes: str, kind: str) -> Variant:
@@ -139,4 +140,6 @@ VARIANTS = {
         _levers("masked + teacher's code", "latent=0.1", kind="views"),
     )
 }
-VARIANTS |= {f"{name}, adapted": Variant(f"{name}, adapted", kind=ADAPTED, base=name) for name in list(VARIANTS)}
+for made in list(VARIANTS):
+    VARIANTS[f"{made}, adapted"] = Variant(f"{made}, adapted", kind=ADAPTED, base=made)
+    VARIANTS[f"{made}, both"] = Variant(f"{made}, both", kind=BOTH, base=made)

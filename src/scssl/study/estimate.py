@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from scssl.study.methods import SCRATCH
 from scssl.training import choose_config
+from scssl.training.finetuning import FineTuning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,6 @@ TRAINED = 1.6e10
 """Weights times cells that pre-training goes through in a second on one core: encoder and decoder of the default."""
 TUNED = 3.5e10
 """The same of training on labels."""
-PASSES = 12
-"""Passes over the labelled cells until training on labels stops, typically."""
 START_UP = 8.0
 """Seconds until a process has loaded its libraries."""
 PROCESS_GB = 1.3
@@ -49,7 +48,7 @@ def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], 
         n = min(len(split.train), job.labels * len(work.target.classes) or len(split.train))
         if mode in {"finetune", SCRATCH}:
             genes = measured if mode == SCRATCH else n_genes
-            seconds += 5 + PASSES * n * genes * width / TUNED
+            seconds += 5 + FineTuning().cells_seen(n, scratch=mode == SCRATCH) * genes * width / TUNED
         else:
             seconds += 0.5 + n * (measured if job.method == "logistic" else 100) * 4e-7
     seconds = seconds / jobs + START_UP

@@ -57,6 +57,23 @@ class FineTuning:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the matrix products, as in pre-training."""
 
+    def cells_seen(self, n_cells: int, *, scratch: bool = False) -> float:
+        """Return about how many cells go through the network until labels are learned, those seen again included.
+
+        Parameters
+        ----------
+        n_cells
+            Labelled cells.
+        scratch
+            Whether the network starts at random, and nothing competes with it.
+        """
+        batch = min(self.batch_size, max(1, n_cells // 10))
+        once = max(self.epochs * n_cells, self.min_steps * batch)
+        if scratch:
+            return self.scratch_passes * once
+        held_out = (5 if n_cells <= self.cross_fitted else 1) if len(self.blends) > 1 else 0
+        return (1 + held_out) * once
+
     def __post_init__(self) -> None:
         for name, least in {"epochs": 1, "min_steps": 1, "batch_size": 1, "patience": 0, "cross_fitted": 0}.items():
             value = getattr(self, name)

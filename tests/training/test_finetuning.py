@@ -1,0 +1,23 @@
+import pytest
+
+from scssl.training.finetuning import FineTuning
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "scratch", "expected"),
+    [
+        # 200 steps of 8 cells are more than 5 epochs; five folds, and once more on all.
+        (80, False, 6 * 200 * 8),
+        (80, True, 2 * 200 * 8),
+        # 200 steps of 256 are more than 5 epochs of 2,000 cells, 5 epochs of 20,000 more than those.
+        (2000, False, 2 * 200 * 200),
+        (20_000, False, 2 * 5 * 20_000),
+        (20_000, True, 2 * 5 * 20_000),
+    ],
+)
+def test_the_cells_seen_are_those_of_all_trainings(n_cells, scratch, expected):
+    assert FineTuning().cells_seen(n_cells, scratch=scratch) == expected
+
+
+def test_where_nothing_competes_there_is_one_training():
+    assert FineTuning(blends=(1.0,)).cells_seen(20_000) == 5 * 20_000

@@ -22,6 +22,10 @@ REGRESSION = 1e9
 """Cells times dimensions times labels that one iteration goes through in a second."""
 EXPLAINED = 4e9
 """Cells times weights of the first layer that explaining goes through in a second."""
+READ = 1e7
+"""Values of expression and uncertainty read and written in a second."""
+STEPPED = 2e10
+"""Cells times weights of the first layer that a step of pre-training goes through in a second."""
 USUAL = (20_000, 512, 128)
 """Genes, units and dimensions of a model that does not say."""
 
@@ -69,9 +73,11 @@ def seconds_to_learn(model: Path, *, n_reference: int, n_labels: int, mode: str,
         fits = FOLDS if judged else 1
         seconds += fits * ITERATIONS * n_reference * latent * n_labels / REGRESSION
     elif mode in ("finetune", "scratch"):
-        from scssl.study.estimate import PASSES, TUNED
+        from scssl.study.estimate import TUNED
+        from scssl.training.finetuning import FineTuning
 
-        seconds += 5 + PASSES * n_reference * genes * width / TUNED
+        seen = FineTuning().cells_seen(n_reference, scratch=mode == "scratch")
+        seconds += 5 + seen * genes * width / TUNED
     return seconds
 
 
@@ -87,6 +93,22 @@ def seconds_to_explain(model: Path, *, n_cells: int) -> float:
     """
     genes, width, _ = _sizes(model)
     return n_cells * genes * width / EXPLAINED
+
+
+def seconds_to_reconstruct(model: Path, *, n_cells: int, n_genes: int, steps: int) -> float:
+    """Return what reading expression takes, and the training before it.
+
+    Parameters
+    ----------
+    model
+        Folder of the model.
+    n_cells, n_genes
+        Values to read.
+    steps
+        Of the training; 0 for none.
+    """
+    genes, width, _ = _sizes(model)
+    return n_cells * n_genes / READ + steps * 512 * genes * width / STEPPED
 
 
 def _sizes(model: Path) -> tuple[int, int, int]:

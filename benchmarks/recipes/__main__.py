@@ -51,7 +51,7 @@ def main() -> None:
     jobs = [job for job in jobs if not job.result.exists()]
     print(f"{len(jobs)} runs to do", flush=True)
     # Processes that start afresh: forked ones would share the state of torch's threads.
-    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn"), max_tasks_per_child=8) as pool:
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(run, job): job for job in jobs}
         for done in as_completed(waiting):
             job = waiting[done]

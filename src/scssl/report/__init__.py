@@ -7,6 +7,7 @@ from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding, umap
 from scssl.report.explain import explanation
 from scssl.report.page import render, write_page
+from scssl.report.reconstruct import gene_scores, held_out
 from scssl.report.reliability import reliability
 from scssl.report.run import Run, Section
 from scssl.report.scores import score_bars
@@ -20,6 +21,8 @@ __all__ = [
     "differences",
     "embedding",
     "explanation",
+    "gene_scores",
+    "held_out",
     "learning_curves",
     "loss_curve",
     "method_scores",

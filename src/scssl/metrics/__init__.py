@@ -13,6 +13,7 @@ from scssl.metrics.calibration import (
 )
 from scssl.metrics.classification import ClassificationScores, classification_scores, confusion_table
 from scssl.metrics.hierarchy import HierarchicalScores, hierarchical_scores
+from scssl.metrics.integration import IntegrationScores, integration_scores
 from scssl.metrics.reconstruction import ReconstructionScores, ReconstructionTally
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "CalibrationScores",
     "ClassificationScores",
     "HierarchicalScores",
+    "IntegrationScores",
     "ReconstructionScores",
     "ReconstructionTally",
     "agreement",
@@ -29,6 +31,7 @@ __all__ = [
     "confusion_table",
     "expected_calibration_error",
     "hierarchical_scores",
+    "integration_scores",
     "negative_log_likelihood",
     "reliability_curve",
 ]

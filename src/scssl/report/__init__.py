@@ -6,6 +6,7 @@ from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding, umap
 from scssl.report.explain import explanation
+from scssl.report.integrate import before_and_after, integration_table
 from scssl.report.page import render, write_page
 from scssl.report.reconstruct import gene_scores, held_out
 from scssl.report.reliability import reliability
@@ -17,12 +18,14 @@ from scssl.report.style import palette
 __all__ = [
     "Run",
     "Section",
+    "before_and_after",
     "confusion_matrix",
     "differences",
     "embedding",
     "explanation",
     "gene_scores",
     "held_out",
+    "integration_table",
     "learning_curves",
     "loss_curve",
     "method_scores",

@@ -6,6 +6,7 @@ from scssl.tasks.annotate import Annotation, AnnotationScores, Annotator, FineTu
 from scssl.tasks.integrate import Integration, IntegrationReport, Integrator
 from scssl.tasks.reconstruct import Reconstruction, Reconstructor
 from scssl.tasks.similar import SimilarCells
+from scssl.tasks.translate import Translation, TranslationScores, TranslationTraining, Translator
 
 __all__ = [
     "Annotation",
@@ -18,5 +19,9 @@ __all__ = [
     "Reconstruction",
     "Reconstructor",
     "SimilarCells",
+    "Translation",
+    "TranslationScores",
+    "TranslationTraining",
+    "Translator",
     "read_label_map",
 ]

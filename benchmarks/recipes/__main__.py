@@ -44,7 +44,8 @@ def main() -> None:
             if args.corpora and corpus.split("-")[1] not in args.corpora.split(","):
                 continue
             for genes in {VARIANTS[name].genes for name in names if name in VARIANTS} | {roles.GENES}:
-                roles.open_corpus(corpus, args.work, genes=genes, cells=cells)
+                for panel in [f"{genes}{t.name}" for t in roles.targets_of(corpus)] if genes == roles.OWN else [genes]:
+                    roles.open_corpus(corpus, args.work, genes=panel, cells=cells)
             # Nothing of a baseline on real data depends on the seed.
             mine = [n for n in names if n != SIMPLE or seed == seeds[0] or "real" not in corpus]
             jobs += [Job(corpus, name, seed, str(args.work), cells) for name in mine]

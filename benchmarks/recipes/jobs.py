@@ -101,7 +101,7 @@ def variant_rows(job: Job) -> list[dict[str, Any]]:
         return peer_rows(job)
     if variant.kind == BOTH:
         return both_rows(job, variant.base)
-    model = None if variant.kind == ALONE else pretrained(job, VARIANTS[variant.base or job.variant])
+    base = VARIANTS[variant.base or job.variant]
     quiet = {"split_by": "cell", "seed": job.seed, "overrides": ["training.probe_every=100000"]}
     rows: list[dict[str, Any]] = []
     for target in targets(job):
@@ -110,25 +110,26 @@ def variant_rows(job: Job) -> list[dict[str, Any]]:
             panel = roles.open_corpus(job.corpus, Path(job.work)).panel
             # As many steps as an adapted model takes on these cells.
             used = scssl.pretrain(adata, genes=panel, max_epochs=alone(adata), **quiet)
-        elif variant.kind == ADAPTED:
-            used = scssl.pretrain(adata, init=model, **quiet)
         else:
-            assert model is not None
-            used = model
+            used = pretrained(job, base, target=target.name)
+        if variant.kind == ADAPTED:
+            used = scssl.pretrain(adata, init=used, **quiet)
         rows += score(job, target, [used.embed(adata)], adata)
     return rows
 
 
-def pretrained(job: Job, variant: Variant) -> CellModel:
+def pretrained(job: Job, variant: Variant, *, target: str) -> CellModel:
     """Pre-train a variant, or load it if that was done before."""
     import scssl
     from benchmarks.recipes import levers  # noqa: F401 (registers)
 
     slug = replace(job, variant=variant.name).result
-    path = Path(job.work) / "models" / slug.parent.name / slug.stem
+    own = variant.genes == roles.OWN
+    genes = f"{roles.OWN}{target}" if own else variant.genes
+    path = Path(job.work) / "models" / slug.parent.name / (slug.stem + (f".{target.replace(' ', '_')}" if own else ""))
     if path.exists():
         return scssl.load(path)
-    corpus = roles.open_corpus(job.corpus, Path(job.work), genes=variant.genes, cells=job.cells)
+    corpus = roles.open_corpus(job.corpus, Path(job.work), genes=genes, cells=job.cells)
     overrides = [c.replace("REACTOME", str(protocol.DATA.parent / "genesets" / REACTOME)) for c in variant.changes]
     start = START if variant.preset == "default" else ()
     model = scssl.pretrain(

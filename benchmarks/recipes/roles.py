@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Role = Literal["development", "confirmation"]
 SIMULATED_CELLS, SIMULATED_GENES, STUDIES = 12_000, 2_000, 6
 GENES = "hvg:3000"
+OWN = "own:"
+"""Stands before the name of the target whose genes a corpus is on."""
 BATCH_EFFECTS = {"weak": 0.2, "strong": 0.8}
 """Spread of every gene's log expression between studies and batches: little, or as much as between cell types."""
 
@@ -92,7 +94,7 @@ def open_corpus(corpus: str, folder: Path, *, genes: str = GENES, cells: int = 0
     folder
         Work folder.
     genes
-        Panel; simulated corpora take all their genes.
+        Panel; "own:TARGET" for the most variable genes of a target. Simulated corpora take all their genes.
     cells
         Cells to keep, drawn over all sources; 0 for all. More of a simulated atlas than it usually has are drawn anew,
         with the same types, programmes and studies.
@@ -100,9 +102,11 @@ def open_corpus(corpus: str, folder: Path, *, genes: str = GENES, cells: int = 0
     role, _, rest = corpus.partition("-")
     real = rest == "real"
     genes = genes if real else "union"
-    path = folder / f"{corpus}{f'.{cells}' if cells else ''}.{genes.replace(':', '')}"
+    path = folder / f"{corpus}{f'.{cells}' if cells else ''}.{genes.replace(':', '').replace(' ', '_')}"
     if path.exists():
         return scssl.Corpus.open(path)
+    if genes.startswith(OWN):
+        genes = str(own_genes(genes.removeprefix(OWN), folder))
     common = {"genes": genes, "obs": ["cell_type", "donor"], "measured": "uns:measured"}
     common |= {"split_by": "donor", "val": 0.05, "test": 0}
     if real:
@@ -116,6 +120,19 @@ def open_corpus(corpus: str, folder: Path, *, genes: str = GENES, cells: int = 0
     source = folder / f"{corpus}{f'.{cells}' if cells else ''}.h5ad"
     simulate(source, batch_effect=BATCH_EFFECTS[kind], seed=seed_of_atlas(role, int(seed)), n_cells=cells)
     return scssl.Corpus.build(source, path, source="study", **common)
+
+
+def own_genes(target: str, folder: Path, *, n: int = 3000) -> Path:
+    """Write the genes of a target whose log values vary most, all that it measured if these are fewer."""
+    import anndata as ad
+
+    from scssl.tasks.pca import PCAEncoder
+
+    found = next(t for targets in REAL.values() for t in targets if t.name == target)
+    encoder = PCAEncoder("human", n_components=2, n_top_genes=n).fit(ad.read_h5ad(found.path(folder)))
+    out = folder / f"genes.{target.replace(' ', '_')}.txt"
+    out.write_text("\n".join(encoder.panel.ids[encoder.genes]) + "\n")
+    return out
 
 
 def some_cells(file: Path, out: Path, *, where: str, cells: int) -> Path:

@@ -117,6 +117,7 @@ VARIANTS = {
             genes="union",
             kind="together",
         ),
+        Variant("own genes, code of 128", ("architecture.n_latent=128",), genes="own:", kind="together"),
         # Schedule.
         Variant("7 epochs", epochs=7, kind="schedule"),
         Variant("60 epochs", epochs=60, kind="schedule"),

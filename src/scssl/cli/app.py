@@ -28,6 +28,7 @@ COMMANDS = {
     "integrate": "Bring the batches of a study together, and map new cells to them.",
     "similar": "Find the cells of a corpus or reference that are most like those of a file.",
     "reconstruct": "Reconstruct expression: denoised, also of genes that a file has not measured.",
+    "translate": "Predict proteins or accessible peaks of cells from their RNA.",
     "study": "Say whether pre-training helps on your own labelled cells, against honest baselines.",
     "labels": "Say which Cell Ontology term each label of a file means, and map labels between naming schemes.",
     "report": "Write one HTML page of what happened in a run.",

@@ -14,6 +14,7 @@ from scssl.report.run import Run, Section
 from scssl.report.scores import score_bars
 from scssl.report.study import differences, learning_curves, method_scores, type_scores
 from scssl.report.style import palette
+from scssl.report.translate import translation_bars, translation_scatter
 
 __all__ = [
     "Run",
@@ -33,6 +34,8 @@ __all__ = [
     "reliability",
     "render",
     "score_bars",
+    "translation_bars",
+    "translation_scatter",
     "type_scores",
     "umap",
     "write_page",

@@ -1,6 +1,7 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
@@ -41,6 +42,12 @@ def test_other_examples_run(name, capsys):
     assert set(scores) == {name, "PCA"}
     assert all(0 < score <= 1 for score in scores.values())
     assert "code_rank" in capsys.readouterr().out
+
+
+def test_reconstruct_runs(capsys):
+    scores = _load(next(path for path in EXAMPLES if path.stem == "reconstruct")).main(500, 200, epochs=2)
+    assert all(np.isfinite(score) for score in scores.values())
+    assert "genes not measured" in capsys.readouterr().out
 
 
 def test_every_task_that_trains_has_an_example():

@@ -104,6 +104,19 @@ def test_some_genes_and_those_measured(folder, tmp_path):
     assert out.var["scssl_reconstructed"].all()
 
 
+def test_another_format_comes_out_the_same(folder, tmp_path):
+    query = anndata.read_h5ad(folder / "query.h5ad")
+    query.write_zarr(tmp_path / "query.zarr")
+    model = ["--model", str(folder / "model"), "--quiet"]
+    assert main(["reconstruct", str(tmp_path / "query.zarr"), "--out", str(tmp_path / "z.h5ad"), *model]) == 0
+    assert main(command(folder, tmp_path / "h.h5ad", "--quiet")) == 0
+    first, second = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in "zh")
+    for name in ("scssl_expression", "scssl_expression_sd"):
+        np.testing.assert_array_equal(first.layers[name], second.layers[name])
+    np.testing.assert_array_equal(first.obsm["X_scssl_expression"], second.obsm["X_scssl_expression"])
+    assert list(first.var["scssl_reconstructed"]) == list(second.var["scssl_reconstructed"])
+
+
 def test_finetuning_on_the_file_itself_and_on_a_reference(folder, tmp_path, capsys):
     more = ["--mode", "finetune", "--epochs", "1", "--device", "cpu"]
     assert main(command(folder, tmp_path / "o.h5ad", *more, model="byol")) == 0

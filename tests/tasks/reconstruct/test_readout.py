@@ -45,6 +45,36 @@ def test_counts_are_the_mean_and_spread_of_the_likelihood(models, cells):
     assert np.nanmean(twice.sd) < np.nanmean(found.sd)
 
 
+@pytest.mark.parametrize("loss", ["poisson", "zinb"])
+def test_other_likelihoods_of_counts(cells, loss):
+    few = cells[0][:150].copy()
+    model = scssl.pretrain(
+        few, preset="small", genes="union", overrides=[f"task.loss={loss}"], max_epochs=1, device="cpu",
+        loggers=["csv"], split_by="cell",
+    )  # fmt: skip
+    out, total = by_hand(model, cells[1])
+    mean, variance = (total * torch.sigmoid(out)).numpy(), None
+    if loss == "zinb":
+        # An extra zero in a third of the cells, for one gene.
+        head = model.task.reconstruction.zero
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.fill_(-30.0)
+            head.bias[4] = -np.log(2)
+        theta = torch.exp(model.task.reconstruction.log_theta.detach()).numpy()
+        variance = mean + mean**2 / theta
+        variance[:, 4] = (variance[:, 4] + mean[:, 4] ** 2 / 3) * 2 / 3
+        mean[:, 4] *= 2 / 3
+    found = Reconstructor(model).reconstruct(cells[1], wanted=["expression", "sd", "counts", "counts_sd"])
+    known = found.genes["learned"].to_numpy()
+    assert known[4]
+    np.testing.assert_allclose(found.counts[:, known], mean[:, known], rtol=1e-4)
+    sd = np.sqrt(mean if variance is None else variance)
+    np.testing.assert_allclose(found.counts_sd[:, known], sd[:, known], rtol=1e-4)
+    np.testing.assert_allclose(np.expm1(found.expression[:, 4]), 1e4 * (mean / total.numpy())[:, 4], rtol=1e-3)
+    assert np.isfinite(found.sd[:, known]).all()
+
+
 def test_log_values_have_the_spread_of_a_reference_or_none(models, cells, caplog):
     model, query = models["mse"], cells[1]
     out, _ = by_hand(model, query)

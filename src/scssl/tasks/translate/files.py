@@ -90,7 +90,7 @@ def read(path: Path) -> tuple[TranslatorSettings, Fitted]:
     content = _read_settings(file)
     try:
         settings = from_dict(TranslatorSettings, content["settings"], where=str(file))
-        scale = from_dict(Scale, content["scale"], where=str(file))
+        scale = Scale(**content["scale"])
         reference, target, n_cells = str(content["reference"]), str(content["target"]), int(content["n_cells"])
         training = dict(content["training"])
     except (SettingsError, KeyError, TypeError, ValueError) as error:
@@ -104,7 +104,7 @@ def read(path: Path) -> tuple[TranslatorSettings, Fitted]:
     model = load(path / MODEL)
     n_features = len(scale.names)
     try:
-        if scale.likelihood not in GIVES or arrays["mean"].shape != (n_features,):
+        if scale.likelihood not in GIVES or len(scale.share) != n_features or arrays["mean"].shape != (n_features,):
             raise KeyError(scale.likelihood)
         predictor = (
             _neighbours(arrays, k=settings.k, shape=(model.n_latent, n_features))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,9 @@ def learn(
     scale = settle(found, to=settings.to, likelihood=settings.likelihood, max_features=settings.max_features)
     with open_source(rna, layer=layer) as source:
         groups, file = read_groups(source.obs, donor, file=source.file), source.file
-    model = start_of(model, rna, mode=settings.mode, layer=layer, seed=seed, device=device)
+    model = start_of(
+        model, rna, mode=settings.mode, steps=settings.training.pretrain_steps, layer=layer, seed=seed, device=device
+    )
     cells = Cells.read(rna, model, layer=layer)
     values, _ = columns(found, scale.names)
     size = scale.totals(values)
@@ -92,7 +95,7 @@ def learn(
 
 
 def start_of(
-    model: CellModel, rna: AnnData | Path | str, *, mode: str, layer: str | None, seed: int, device: Device
+    model: CellModel, rna: AnnData | Path | str, *, mode: str, steps: int, layer: str | None, seed: int, device: Device
 ) -> CellModel:
     """Return the model that a mode starts from; the one given stays as it is.
 
@@ -104,6 +107,8 @@ def start_of(
         The reference.
     mode
         How is learned.
+    steps
+        Of the pre-training, in ``in_data``.
     layer
         Where the counts are.
     seed
@@ -120,16 +125,18 @@ def start_of(
     narrow = narrowed_to(model, rna, layer=layer)
     if mode == "scratch":
         return untrained(narrow, panel=narrow.panel, seed=seed)
-    from scssl.model_init import long_enough
+    from scssl.model_init import STEPS, long_enough
     from scssl.pretraining import pretrain
 
     with open_source(rna, layer=layer) as source:
         n_cells = source.n_cells
     config = replace(model.config, pretext="masked", task={}) if model.config.pretext == "none" else model.config
+    config = long_enough(config, n_cells=n_cells)
+    epochs = math.ceil(config.training.epochs * steps / STEPS)
+    config = replace(config, training=replace(config.training, epochs=epochs))
     trained = pretrain(
-        rna, config=long_enough(config, n_cells=n_cells), genes=narrow.panel, layer=layer, split_by="cell", seed=seed,
-        device=device, loggers=["csv"],
-    )  # fmt: skip
+        rna, config=config, genes=narrow.panel, layer=layer, split_by="cell", seed=seed, device=device, loggers=["csv"]
+    )
     return copied(trained)
 
 

@@ -54,12 +54,14 @@ class TranslationTraining:
     """Width of a hidden layer of the head; 0 for a linear one."""
     dropout: float = 0.3
     """Share of the units dropped before the head's last map while training; the encoder has its own dropout."""
+    pretrain_steps: int = 1000
+    """In ``in_data``: about how many steps the pre-training on the reference's RNA makes."""
     val: float = 0.2
     """Share of the cells, by whole donors where there are several, that say when to stop. All cells are then learned
     from for as many steps. 0 trains to the end."""
 
     def __post_init__(self) -> None:
-        for name, least in {"epochs": 1, "min_steps": 1, "batch_size": 1, "hidden": 0}.items():
+        for name, least in {"epochs": 1, "min_steps": 1, "batch_size": 1, "hidden": 0, "pretrain_steps": 1}.items():
             value = getattr(self, name)
             require(f"training.{name}", value, holds=value >= least, must=f"a whole number, {least} or more")
         for name in ("head_rate", "learning_rate", "encoder_rate", "gradient_clip"):

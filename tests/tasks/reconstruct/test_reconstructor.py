@@ -118,6 +118,18 @@ def test_what_is_held_out_cannot_be_seen(models, cells):
     assert split.seen.toarray()[split.hidden].sum() == 0
 
 
+def test_few_and_shallow_cells(models, cells):
+    reconstructor = Reconstructor(models["nb"])
+    with pytest.raises(DataError, match="adata: 9 cells with counts are too few to score; give 10 or more"):
+        reconstructor.evaluate(cells[1][:9].copy())
+    found = reconstructor.evaluate(cells[1][:12].copy())
+    assert found.settings["n_cells"] == 12
+    single = cells[1][:12].copy()
+    single.X = type(single.X)(np.eye(12, single.n_vars, dtype=np.float32))
+    with pytest.raises(DataError, match="0 of 12 cells have counts both to see and to score"):
+        reconstructor.evaluate(single)
+
+
 def test_scores_on_the_cells_it_was_trained_on_are_refused(tuned, cells):
     with pytest.raises(DataError, match="trained on these very cells"):
         tuned.evaluate(cells[0])

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from scssl.training.devices import Device
 
 DEFAULT = ("expression", "sd")
+LEAST_CELLS = 10
+"""Cells without which nothing can be scored."""
 
 
 class Reconstructor:
@@ -265,7 +267,7 @@ class Reconstructor:
         Raises
         ------
         DataError
-            If the network was trained on these very cells, or the column is missing.
+            If the network was trained on these very cells, the column is missing, or there are too few counts.
         """
         import numpy as np
 
@@ -278,6 +280,10 @@ class Reconstructor:
                 f"{drawn.file}: the network was trained on these very cells, held-out counts included, so scores would "
                 "mean nothing; evaluate on other cells, or fit on some donors and evaluate on the others"
             )
+            raise DataError(message)
+        n_cells = drawn.sample.counts.shape[0]
+        if n_cells < LEAST_CELLS:
+            message = f"{drawn.file}: {n_cells} cells with counts are too few to score; give {LEAST_CELLS} or more"
             raise DataError(message)
         names: np.ndarray | None = None
         if labels is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from scssl.errors import DataError
 from scssl.log import logger, progress
 from scssl.metrics.reconstruction import ReconstructionScores, ReconstructionTally
 from scssl.tasks.reconstruct import baselines
@@ -200,6 +201,12 @@ def evaluate(
         More methods: name to function that makes one of `Held`.
     """
     held = Held(sample, hold_out(sample, how, share=share, gene_share=gene_share, seed=seed))
+    if held.n_cells < 2:
+        message = (
+            f"{held.n_cells} of {sample.counts.shape[0]} cells have counts both to see and to score; give deeper "
+            "cells, or hold out another share"
+        )
+        raise DataError(message)
     given = held.given()
     names = [genes[i] for i in np.flatnonzero(sample.measured)]
     theta = dispersion(given)
@@ -240,6 +247,8 @@ def _choices(given: Given, *, seed: int) -> tuple[int, int]:
     seen = None if given.seen is None else given.seen[split.rows]
     half = Given(split.seen, split.seen_total, seen, given.scale)
     held = Held(inner, split)
+    if held.n_cells < 2:
+        return baselines.NEIGHBOURS[0], baselines.COMPONENTS[0]
 
     def loss(method: Method) -> float:
         total = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,6 +15,8 @@ from scssl.files import usual_permissions
 from scssl.tasks.translate.targets import rna_of
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from scssl.tasks.output import Results
 
 
@@ -43,39 +45,35 @@ def write_mudata(file: Path, out: Path, results: Results, *, names: list[str]) -
 
     mudata = import_extra("mudata", extra="mudata")
     key, *others = results.obsm
-    mods = _modalities(file, mudata)
-    rna = rna_of(next(iter(mods.values())) if len(mods) == 1 else _Modalities(mods))
-    # A class of its own names for the whole, so that no column is taken for that of another modality.
-    predicted = AnnData(results.obsm[key], obs=pd.DataFrame(index=rna.obs_names), var=pd.DataFrame(index=names))  # type: ignore[union-attr]
-    for other in others:
-        predicted.layers[other.removeprefix(f"{key}_")] = results.obsm[other]
-    predicted.uns["scssl"] = {results.task: results.settings}
-    whole = mudata.MuData({**mods, key: predicted})
+    # Columns of obs stay with their modality, as they will by default from mudata 0.4 on.
+    with mudata.set_options(pull_on_update=False):
+        whole = mudata.read_h5mu(file) if file.suffix == ".h5mu" else mudata.MuData({"rna": _cells(file)})
+        cells = pd.DataFrame(index=rna_of(whole).obs_names)  # type: ignore[union-attr]
+        predicted = AnnData(results.obsm[key], obs=cells, var=pd.DataFrame(index=names))
+        for other in others:
+            predicted.layers[other.removeprefix(f"{key}_")] = results.obsm[other]
+        predicted.uns["scssl"] = {results.task: results.settings}
+        whole.mod[key] = predicted
+        whole.update()
     out.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=".h5mu")
     os.close(handle)
     scratch = Path(name)
     try:
-        whole.write(scratch)
+        with mudata.set_options(pull_on_update=False):
+            whole.write(scratch)
         usual_permissions(scratch)
         scratch.replace(out)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-class _Modalities:
-    def __init__(self, mod: dict[str, Any]) -> None:
-        self.mod = mod
-
-
-def _modalities(file: Path, mudata: Any) -> dict[str, Any]:
+def _cells(file: Path) -> AnnData:
     import anndata
 
-    if file.suffix == ".h5mu":
-        return dict(mudata.read_h5mu(file).mod)
     if file.suffix == ".h5ad":
-        return {"rna": anndata.read_h5ad(file)}
+        return anndata.read_h5ad(file)
     if file.suffix == ".zarr":
-        return {"rna": anndata.read_zarr(file)}
+        return anndata.read_zarr(file)
     with open_source(file) as source:
-        return {"rna": anndata.AnnData(source.rows(0, source.n_cells), obs=source.obs, var=source.var)}
+        return anndata.AnnData(source.rows(0, source.n_cells), obs=source.obs, var=source.var)

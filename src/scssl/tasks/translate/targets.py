@@ -109,11 +109,10 @@ class _Place:
 
     def guess(self, to: str) -> tuple[str, str]:
         """Find a usual name."""
-        for name in USUAL[to]:
-            if name in self.mods:
-                return "mod", name
-            if name in self._obsm():
-                return "obsm", name
+        for kind, there in (("mod", self.mods), ("obsm", self._obsm())):
+            for name in USUAL[to]:
+                if name in there:
+                    return kind, name
         message = f"{self.file}: has none of the usual names of {to} ({', '.join(USUAL[to])}); {self._there()}"
         raise DataError(message)
 

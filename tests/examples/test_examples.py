@@ -50,7 +50,21 @@ def test_reconstruct_runs(capsys):
     assert "genes not measured" in capsys.readouterr().out
 
 
+def test_translate_runs(capsys):
+    scores = _load(next(path for path in EXAMPLES if path.stem == "translate")).main(500, 200, epochs=1)
+    assert list(scores) == ["translator", "mean", "ridge", "kNN", "PCA + ridge"]
+    assert scores["translator"] > 0.2
+    assert "The translator correlates better" in capsys.readouterr().out
+
+
 def test_every_task_that_trains_has_an_example():
     from scssl.pretext import list_tasks
 
     assert {record.name for record in list_tasks() if record.trains} <= {path.stem for path in EXAMPLES}
+
+
+def test_integrate_example_runs(capsys):
+    module = _load(next(path for path in EXAMPLES if path.stem == "integrate"))
+    shares = module.main(n_cells=480, n_genes=200, epochs=1, evaluate=False)
+    assert shares["similar cells of the same type"] > shares["by chance"]
+    assert "cell_type" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from scssl.metrics.calibration import (
     reliability_curve,
 )
 from scssl.metrics.classification import ClassificationScores, classification_scores, confusion_table
+from scssl.metrics.detection import Detection, detection
 from scssl.metrics.hierarchy import HierarchicalScores, hierarchical_scores
 from scssl.metrics.integration import IntegrationScores, integration_scores
 from scssl.metrics.reconstruction import ReconstructionScores, ReconstructionTally
@@ -20,6 +21,7 @@ __all__ = [
     "Agreement",
     "CalibrationScores",
     "ClassificationScores",
+    "Detection",
     "HierarchicalScores",
     "IntegrationScores",
     "ReconstructionScores",
@@ -29,6 +31,7 @@ __all__ = [
     "calibration_scores",
     "classification_scores",
     "confusion_table",
+    "detection",
     "expected_calibration_error",
     "hierarchical_scores",
     "integration_scores",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.recipes.variants import VARIANTS
-from scssl.report.style import ACCENT, GRID, new_figure, styled
+from scssl.report.style import GRID, new_figure, styled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FEW = "10"
 COLOURS = {"code": "#56B4E9", "code and own PCA": "#0072B2", "adapted code": "#E69F00"}
 COLOURS |= {"adapted code and own PCA": "#D55E00", "all three": "#CC79A7"}
+BASELINES = {"PCA of the corpus": GRID, "PCA of the target": "#009E73"}
 KINDS = ("mask", "loss", "scale", "noise", "network", "panel", "schedule", "source", "views", "control")
 
 
@@ -81,12 +82,14 @@ def sizes(curves: dict[str, pd.DataFrame], out: Path) -> None:
         Per panel, ``name``, ``cells``, ``f1``, ``low``, ``high``; ``cells`` is missing for what needs no corpus.
     """
     with styled():
-        figure, panels = new_figure(4.2 * len(curves), 3.6, columns=len(curves))
+        figure, panels = new_figure(max(6, 4.2 * len(curves)), 4.2, columns=len(curves))
         for axes, (title, table) in zip(panels, curves.items(), strict=True):
-            for number, (name, mine) in enumerate(table.groupby("name", sort=False)):
-                colour = COLOURS.get(str(name), (GRID, ACCENT, "#009E73", "#CC79A7")[number % 4])
+            for name, mine in table.groupby("name", sort=False):
+                colour = {**COLOURS, **BASELINES}[str(name)]
                 if mine["cells"].isna().all():
                     axes.axhline(mine["f1"].iloc[0], color=colour, linewidth=1, linestyle="--", label=name)
+                    continue
+                if len(mine) < 2:
                     continue
                 mine = mine.sort_values("cells")
                 axes.fill_between(mine["cells"], mine["low"], mine["high"], color=colour, alpha=0.15, linewidth=0)
@@ -98,5 +101,5 @@ def sizes(curves: dict[str, pd.DataFrame], out: Path) -> None:
             axes.set_title(title)
             axes.set_xlabel("cells of the corpus")
         panels[0].set_ylabel("macro F1, ten labels per type")
-        panels[-1].legend(loc="lower right")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         figure.savefig(out)

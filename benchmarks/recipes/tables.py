@@ -45,6 +45,9 @@ OTHERS = {
     "all genes: code": ("all genes, code of 128", "code"),
     "all genes: adapted code and own PCA": ("all genes, code of 128, adapted", "with pca"),
     "all genes: all three": ("all genes, code of 128, both", "with pca"),
+    "own genes: code": ("own genes, code of 128", "code"),
+    "own genes: adapted code and own PCA": ("own genes, code of 128, adapted", "with pca"),
+    "own genes: all three": ("own genes, code of 128, both", "with pca"),
     "code of 64": ("start", "code"),
     "code of 128, negative binomial": ("code of 128, negative binomial", "code"),
     "code of 128, masked + SimCLR": ("code of 128, masked + SimCLR", "code"),
@@ -68,7 +71,7 @@ def main() -> None:
         mine = scores[(scores["role"] == role) & (scores["cells"] == 0)]
         if len(mine):
             write(f"recipes_{role}", mine, command=f"python -m benchmarks.recipes {role} --work FOLDER")
-            print(f"\n{role}\n" + by_target(mine).to_markdown(floatfmt=".3f"))
+            print(f"\n{role}\n{by_target(mine).round(3).to_string()}")
     sizes = scores[(scores["role"] == "confirmation") & scores["sized"]]
     if len(sizes):
         write("recipes_sizes", sizes, command="python -m benchmarks.recipes confirmation --work FOLDER --cells ...")
@@ -104,10 +107,11 @@ def read(work: Path) -> pd.DataFrame:
 
 
 def write(name: str, table: pd.DataFrame, *, command: str) -> None:
-    """Write the scores, a list per column, which is a tenth of the size of a mapping per row."""
+    """Write the scores, a line of text per row, which is a tenth of the size of a mapping."""
     columns = ["corpus", "target", "method", "use", "readout", "n_labels", "seed", "cells", "f1", "cpu_seconds"]
     kept = table[columns].sort_values(columns[:8])
-    scores = {"columns": columns, "rows": kept.to_numpy().tolist()}
+    lines = ["\t".join(map(str, row)) for row in kept.itertuples(index=False)]
+    scores = {"columns": "\t".join(columns), "rows": lines}
     protocol.write(
         name, command=command, result={"scores": scores, "summary": by_target(table).round(3).to_dict("index")}
     )
@@ -185,7 +189,8 @@ def markdown(table: pd.DataFrame) -> str:
                 cells.append("")
                 continue
             row = mine.loc[target]
-            gain = "" if row["kind"] == "simple" else f" ({row['best_gain']:+.3f} ± {row['best_half']:.3f})"
+            half = "" if np.isnan(row["best_half"]) else f" ± {row['best_half']:.3f}"
+            gain = "" if row["kind"] == "simple" else f" ({row['best_gain']:+.3f}{half})"
             cells.append(f"{row['f1']:.3f}{gain}")
         mean = f"{mine['f1'].mean():.3f}" if len(mine) == len(targets) else ""
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {mean} |")

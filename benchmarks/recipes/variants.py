@@ -87,18 +87,9 @@ VARIANTS = {
         Variant("ReLU, batch norm", ("architecture.activation=relu", "architecture.norm=batch"), kind="network"),
         Variant("no dropout", ("architecture.dropout=0",), kind="network"),
         Variant("dropout 0.3", ("architecture.dropout=0.3",), kind="network"),
-        Variant(
-            "layer of 2,048, code of 128",
-            ("architecture.hidden=[2048]", "architecture.n_latent=128"),
-            kind="network",
-        ),
-        Variant(
-            "layer of 2,048, code of 128, learning rate 1e-3",
-            ("architecture.hidden=[2048]", "architecture.n_latent=128", "optimiser.learning_rate=1e-3"),
-            kind="network",
-        ),
         Variant("preset small", preset="small", kind="preset", epochs=10),
         Variant("preset richter2024", preset="richter2024", kind="preset", epochs=100),
+        Variant("preset large", preset="large", kind="preset", epochs=10),
         # What helped, together.
         Variant("code of 128, negative binomial", ("architecture.n_latent=128", "task.loss=nb"), kind="together"),
         Variant(

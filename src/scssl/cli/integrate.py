@@ -30,7 +30,7 @@ def integrate(
     batch: str | None = None,
     labels: str | None = None,
     mode: Literal["zero_shot", "finetune"] | None = None,
-    correct: Literal["clusters", "centre", "none"] | None = None,
+    correct: Literal["centre", "clusters", "none"] | None = None,
     evaluate: Annotated[bool, Parameter(negative="")] = False,
     figures: Path | None = None,
     save: Path | None = None,
@@ -60,8 +60,9 @@ def integrate(
         zero_shot (by default): the encoder stays as it is. finetune: it first goes on with its training on these cells,
         without labels, the decoder told their batch: it rarely pays.
     correct
-        What is done to the codes. clusters (by default): batches are moved together in each of many overlapping
-        clusters (Harmony's model); centre: each batch is moved as a whole onto the mean of all; none: nothing.
+        What is done to the codes. centre (by default): each batch is moved as a whole onto the mean of all; clusters:
+        batches are moved together in each of many overlapping clusters (Harmony's model), which mixes more and loses
+        more; none: nothing.
     evaluate
         Score how well batches are mixed, beside PCA and Harmony. Takes the extra integrate. --labels does, too.
     figures
@@ -84,6 +85,7 @@ def integrate(
     from scssl.log import logger
     from scssl.tasks.integrate import Integrator
     from scssl.tasks.integrate import files as saved
+    from scssl.tasks.integrate.evaluate import evaluate as score
     from scssl.tasks.integrate.fitted import read_batches
     from scssl.tasks.output import prepare_output, write_results
 
@@ -95,11 +97,11 @@ def integrate(
     if save is not None:
         saved.check_place(save, overwrite=overwrite)
     scored = evaluate or labels is not None
-    for needed, extra in (("scib_metrics", scored), ("harmonypy", scored)):
-        if extra:
-            import_extra(needed, extra="integrate")
-    if figures is not None:
-        import_extra("matplotlib", extra="report")
+    # Before an hour's work rather than after it.
+    for name in ("scib_metrics", "harmonypy") if scored else ():
+        import_extra(name, extra="integrate")
+    for name in ("matplotlib", "umap") if figures is not None else ():
+        import_extra(name, extra="report")
     maps = (model / saved.SETTINGS).is_file()
     given = {"mode": mode, "correct": correct}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -122,7 +124,7 @@ def integrate(
     found = integrator.integrate(file, batch=column, layer=layer, device=device)
     report = None
     if scored:
-        report = integrator.evaluate(file, labels=labels, layer=layer, seed=seed, device=device)
+        report = score(found, file, panel=integrator.model.panel, labels=labels, layer=layer, seed=seed)
     results = found.results(key_added=key_added)
     write_results(file, out, results)
     if save is not None:
@@ -172,7 +174,7 @@ def _draw(folder: Path, found: Integration, report: IntegrationReport | None, *,
     colours = found.batches.obs[[found.batches.column]]
     if labels is not None:
         colours = found.batches.obs[[found.batches.column, labels]]
-    figure = before_and_after(found.codes, found.embedding, colours=colours, seed=seed)
+    figure = before_and_after(found.codes, after=found.embedding, colours=colours, seed=seed)
     figure.savefig(folder / "umap.png")
     if report is not None:
         integration_table(report.table).savefig(folder / "scores.png")

@@ -111,7 +111,8 @@ def integration_scores(
         types["silhouette_label"] = scib.silhouette_label(x, names)
         types["isolated_labels"] = scib.isolated_labels(x, names, own)
         types["clisi"] = scib.clisi_knn(near, names)
-        mixing["kbet"] = scib.kbet_per_label(some, own, names)
+        with _exact_search():
+            mixing["kbet"] = scib.kbet_per_label(some, own, names)
         mixing["graph_connectivity"] = scib.graph_connectivity(few, names)
         mixing["silhouette_batch"] = scib.silhouette_batch(x, names, own)
         mixing["bras"] = scib.bras(x, names, own)
@@ -165,6 +166,18 @@ def _quiet() -> Iterator[None]:
     finally:
         root.handlers[:] = handlers
         talker.setLevel(level)
+
+
+@contextmanager
+def _exact_search() -> Iterator[None]:
+    """Let kBET find neighbours exactly: the approximate search takes a minute to compile in every new process."""
+    module: Any = import_extra("scib_metrics.nearest_neighbors", extra="integrate")
+    approximate = module.pynndescent
+    module.pynndescent = lambda x, n_neighbors: neighbours(np.ascontiguousarray(x, dtype=np.float32), k=n_neighbors)
+    try:
+        yield
+    finally:
+        module.pynndescent = approximate
 
 
 def _named(scores: dict[str, Any], order: tuple[str, ...]) -> dict[str, float]:

@@ -27,7 +27,7 @@ _TITLES: Final = {
 
 
 def before_and_after(
-    before: NDArray[np.floating], after: NDArray[np.floating], *, colours: pd.DataFrame, seed: int = 0
+    before: NDArray[np.floating], *, after: NDArray[np.floating], colours: pd.DataFrame, seed: int = 0
 ) -> Figure:
     """Draw the cells before (upper row) and after integration (lower row), one column per annotation.
 

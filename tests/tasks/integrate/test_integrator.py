@@ -9,6 +9,7 @@ import shutil
 import anndata
 import numpy as np
 import pytest
+from scipy import sparse
 
 import scssl
 from scssl.errors import DataError, FormatError, SettingsError
@@ -71,7 +72,8 @@ def test_mapping_new_cells_moves_no_cell_of_the_study(model, study, newcomer, co
     np.testing.assert_allclose(both.embedding[study.n_obs :], alone.embedding, atol=1e-4)
 
 
-def test_a_new_batch_is_mapped_to_its_types(fitted, study, newcomer):
+def test_a_new_batch_that_lacks_a_type_is_mapped_to_its_types_by_clusters(model, study, newcomer):
+    fitted = Integrator(model, batch="study", correct="clusters").fit(study)
     mapped, there = fitted.integrate(newcomer), fitted.fitted.embedding
     kinds = study.obs["cell_type"].to_numpy()
 
@@ -93,6 +95,27 @@ def test_cells_are_known_by_batch_name_and_code(fitted, study):
     swapped = study.copy()
     swapped.X = study.X[::-1].copy()
     assert fitted.integrate(swapped).known.mean() < 0.05
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_names_that_occur_twice_are_known_in_the_same_order(model, study):
+    twice = study.copy()
+    twice.obs_names = [name[:1] for name in study.obs_names]
+    integrator = Integrator(model, batch="study").fit(twice)
+    assert integrator.integrate(twice).known.all()
+    assert not integrator.integrate(twice[::-1].copy()).known.any()
+
+
+def test_cells_without_counts_move_nobody(model, study):
+    keep = np.arange(study.n_obs) % 5 != 0
+    some = study.copy()
+    some.X = (sparse.diags(keep.astype(float)) @ study.X).tocsr()
+    found = Integrator(model, batch="study").fit(some)
+    alone = Integrator(model, batch="study").fit(study[keep].copy())
+    np.testing.assert_allclose(found.fitted.embedding[keep], alone.fitted.embedding, atol=1e-4)
+    integrated = found.integrate(some)
+    assert integrated.empty.tolist() == (~keep).tolist()
+    np.testing.assert_array_equal(integrated.embedding[~keep], integrated.codes[~keep])
 
 
 def test_same_seed_same_place(model, study):
@@ -184,7 +207,7 @@ def test_refusals(model, study):
         Integrator(model, batch="study").predict(study)
     for name, value, message in [
         ("mode", "probe", "mode 'probe' is not known; choose one of: zero_shot, finetune"),
-        ("correct", "mean", "correct 'mean' is not known; choose one of: clusters, centre, none"),
+        ("correct", "mean", "correct 'mean' is not known; choose one of: centre, clusters, none"),
         ("steps", 0, "steps is 0; it must be a whole number from 1"),
     ]:
         with pytest.raises(SettingsError, match=re.escape(message)):

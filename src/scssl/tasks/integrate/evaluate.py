@@ -93,7 +93,7 @@ def evaluate(
             "no labels were given: only mixing is scored, and mixing is best where all is lost, as the shuffled cells "
             "show; give labels to see whether types were kept"
         )
-    rows = np.arange(len(found.embedding))
+    rows = np.flatnonzero(~found.empty)
     if len(rows) > max_cells:
         rows = np.sort(np.random.default_rng([seed, 0xE7]).choice(rows, max_cells, replace=False))
         notes.append(f"{max_cells:,} of {len(found.embedding):,} cells, drawn at random, were scored")

@@ -63,7 +63,9 @@ class Fitted:
     training: dict[str, Any] = field(default_factory=dict)
     """How the training went; empty where there was none."""
 
-    def map(self, codes: NDArray[np.float32], cells: Batches) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def map(
+        self, codes: NDArray[np.float32], cells: Batches, *, empty: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return where cells lie; those of the study itself lie where they lay.
 
         Parameters
@@ -72,6 +74,8 @@ class Fitted:
             (n_cells, n_latent) of the model.
         cells
             The same cells' names and batches.
+        empty
+            (n_cells,) cells without counts, which are not moved.
 
         Returns
         -------
@@ -82,10 +86,11 @@ class Fitted:
         """
         place = self._places(codes, cells)
         known = place >= 0
-        embedding = np.empty_like(codes)
+        embedding = codes.copy()
         embedding[known] = self.embedding[place[known]]
-        if not known.all():
-            new, own = np.unique(cells.codes[~known], return_inverse=True)
+        other = ~known & ~empty
+        if other.any():
+            new, own = np.unique(cells.codes[other], return_inverse=True)
             size = np.bincount(own)
             if size.min() < FEW:
                 from scssl.log import logger
@@ -94,18 +99,20 @@ class Fitted:
                     "%s: batch %r has %d cells that are new, of which little can be said as a batch", cells.file,
                     cells.names[new[size.argmin()]], size.min(),
                 )  # fmt: skip
-            embedding[~known] = self.correction.map(codes[~known], batch=own)
+            embedding[other] = self.correction.map(codes[other], batch=own)
         return embedding, known
 
     def _places(self, codes: NDArray[np.float32], cells: Batches) -> NDArray[np.int64]:
         """Return the place of each cell in the study, -1 for others: same batch, same name, same code."""
         mine = pd.MultiIndex.from_arrays([np.array(self.batches, dtype=object)[self.batch], self.cells])
-        if not mine.is_unique:
-            mine = mine[:0]
         theirs = pd.MultiIndex.from_arrays(
             [np.array(cells.names, dtype=object)[cells.codes], cells.obs.index.astype(str)]
         )
-        place = np.asarray(mine.get_indexer(theirs), dtype=np.int64)
+        if mine.is_unique:
+            place = np.asarray(mine.get_indexer(theirs), dtype=np.int64)
+        else:
+            # Names that occur twice say who is who only in the same order.
+            place = np.arange(len(theirs)) if mine.equals(theirs) else np.full(len(theirs), -1)
         rows = np.flatnonzero(place >= 0)
         limit = SAME * max(float(self.codes.std()), 1e-12)
         other = np.abs(codes[rows] - self.codes[place[rows]]).max(axis=1, initial=0.0) > limit
@@ -123,6 +130,8 @@ class Integration:
     """(n_cells, n_latent) of the model, before batches were moved."""
     known: NDArray[np.bool_]
     """(n_cells,) cells of the study that the integrator was fitted on."""
+    empty: NDArray[np.bool_]
+    """(n_cells,) cells without any count on the model's genes: where they lie means nothing."""
     batches: Batches
     settings: dict[str, Any]
     """How it came about, as written to ``uns``."""

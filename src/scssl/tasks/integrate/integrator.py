@@ -10,6 +10,7 @@ import numpy as np
 
 from scssl.errors import DataError, SettingsError
 from scssl.log import logger
+from scssl.tasks.annotate.quality import read_quality
 from scssl.tasks.integrate import files
 from scssl.tasks.integrate.correct import fit_correction
 from scssl.tasks.integrate.fitted import FEW, Fitted, Integration, read_batches
@@ -44,8 +45,9 @@ class Integrator:
     batch
         Column of ``obs`` with the batches.
     correct
-        What is done to the codes. ``"clusters"``: batches are moved together in each of many overlapping clusters, by
-        Harmony's model; ``"centre"``: each batch is moved as a whole onto the mean of all cells; ``"none"``: nothing.
+        What is done to the codes. ``"centre"``: each batch is moved as a whole onto the mean of all cells;
+        ``"clusters"``: batches are moved together in each of many overlapping clusters, by Harmony's model, which mixes
+        more and loses more; ``"none"``: nothing.
     steps
         Of the training in ``finetune``; an epoch is finished.
 
@@ -62,7 +64,7 @@ class Integrator:
         *,
         mode: Mode = "zero_shot",
         batch: str = "batch",
-        correct: Correct = "clusters",
+        correct: Correct = "centre",
         steps: int = 500,
     ) -> None:
         self.settings = IntegratorSettings(mode=mode, correct=correct, steps=steps)
@@ -103,7 +105,8 @@ class Integrator:
             If the column is missing, a cell has no batch, there is one batch only, or the counts cannot be used.
         """
         cells = read_batches(study, self.batch, layer=layer, several=True)
-        size = np.bincount(cells.codes)
+        empty = read_quality(study, self.model.panel, layer=layer).empty
+        size = np.bincount(cells.codes[~empty], minlength=len(cells.names))
         if size.min() < FEW:
             logger.warning(
                 "%s: %d of %d batches in obs[%r] have fewer than %d cells, of which little can be said as a batch",
@@ -117,7 +120,11 @@ class Integrator:
                 self.model, study, batch=self.batch, layer=layer, steps=self.settings.steps, seed=seed, device=device
             )
         codes = model.embed(study, layer=layer, device=device)
-        correction, moved = fit_correction(codes, batch=cells.codes, correct=self.settings.correct, seed=seed)
+        moved = codes.copy()
+        # Cells without counts all lie in one place, and would pull their batches there. Batches that have no others
+        # are left out of the numbering.
+        batch = np.unique(cells.codes[~empty], return_inverse=True)[1]
+        correction, moved[~empty] = fit_correction(codes[~empty], batch=batch, correct=self.settings.correct, seed=seed)
         self.fitted = Fitted(
             model=model, correction=correction, codes=codes, embedding=moved, batch=cells.codes, batches=cells.names,
             cells=[str(name) for name in cells.obs.index], column=self.batch, name=cells.file, training=training,
@@ -155,9 +162,10 @@ class Integrator:
         fitted = self._fitted()
         read = read_batches(cells, fitted.column if batch is None else batch, layer=layer, several=False)
         codes = fitted.model.embed(cells, layer=layer, device=device)
-        embedding, known = fitted.map(codes, read)
+        empty = read_quality(cells, fitted.model.panel, layer=layer).empty
+        embedding, known = fitted.map(codes, read, empty=empty)
         settings = self._describe() | {"query": read.file, "layer": layer or "X", "n_new_cells": int((~known).sum())}
-        return Integration(embedding=embedding, codes=codes, known=known, batches=read, settings=settings)
+        return Integration(embedding=embedding, codes=codes, known=known, empty=empty, batches=read, settings=settings)
 
     def predict(
         self,

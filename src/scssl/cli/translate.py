@@ -232,10 +232,9 @@ def _outcome(
     training, scale = translator.fitted.training, translation.scale
     n_cells, n_features = len(translation.obs), len(scale.names)
     what = "proteins" if scale.to == "protein" else "peaks"
+    meaning = scale.text if written == "scaled" else f"{written} counts, at {scale.typical:,.0f} in all"
     place = "modality" if out.suffix == ".h5mu" else "obsm"
-    lines = [
-        f"{n_features:,} {what} predicted for {n_cells:,} cells: {out}, {place} {keys[0]!r} ({written}; {scale.text})."
-    ]
+    lines = [f"{n_features:,} {what} predicted for {n_cells:,} cells: {out}, {place} {keys[0]!r} ({meaning})."]
     if "held_out_pearson" in training:
         by = training["held_out_by"]
         lines.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scssl.study.baselines import celltypist, logistic, pca_methods, scvi, xgboost
 from scssl.study.baselines.base import Baseline, Fit, get_baseline, list_baselines, register
-from scssl.study.baselines.pca_knn import pca_knn
+from scssl.study.baselines.pca import pca_knn
 from scssl.tasks.pca import PCAEncoder, log_normalise
 
 __all__ = [

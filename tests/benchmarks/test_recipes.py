@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from benchmarks.recipes import roles, tables
-from benchmarks.recipes.levers import mmd, mutual_neighbours
-from benchmarks.recipes.scoring import DRAWS, LABELS, Labelled, draws, score_embedding
-from benchmarks.recipes.variants import START, VARIANTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scssl
+from benchmarks.recipes import roles, tables
+from benchmarks.recipes.levers import mmd, mutual_neighbours
+from benchmarks.recipes.scoring import DRAWS, LABELS, Labelled, draws, score_embedding
+from benchmarks.recipes.variants import START, VARIANTS
 
 
 def cells_of(n_types, n_groups, per, seed):

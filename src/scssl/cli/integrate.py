@@ -30,7 +30,7 @@ def integrate(
     batch: str | None = None,
     labels: str | None = None,
     mode: Literal["zero_shot", "finetune"] | None = None,
-    correct: Literal["centre", "clusters", "none"] | None = None,
+    correct: Literal["clusters", "centre", "none"] | None = None,
     evaluate: Annotated[bool, Parameter(negative="")] = False,
     figures: Path | None = None,
     save: Path | None = None,
@@ -58,11 +58,10 @@ def integrate(
         Column of obs with the types. They guide nothing: with them, it is scored how well types were kept.
     mode
         zero_shot (by default): the encoder stays as it is. finetune: it first goes on with its training on these cells,
-        without labels, the decoder told their batch: it rarely pays.
+        without labels, the decoder told their batch: it pays where the model has hardly seen such cells.
     correct
-        What is done to the codes. centre (by default): each batch is moved as a whole onto the mean of all; clusters:
-        batches are moved together in each of many overlapping clusters (Harmony's model), which mixes more and loses
-        more; none: nothing.
+        What is done to the codes. clusters (by default): batches are moved together in each of many overlapping
+        clusters (Harmony's model); centre: each batch is moved as a whole onto the mean of all; none: nothing.
     evaluate
         Score how well batches are mixed, beside PCA and Harmony. Takes the extra integrate. --labels does, too.
     figures

@@ -207,7 +207,7 @@ def test_refusals(model, study):
         Integrator(model, batch="study").predict(study)
     for name, value, message in [
         ("mode", "probe", "mode 'probe' is not known; choose one of: zero_shot, finetune"),
-        ("correct", "mean", "correct 'mean' is not known; choose one of: centre, clusters, none"),
+        ("correct", "mean", "correct 'mean' is not known; choose one of: clusters, centre, none"),
         ("steps", 0, "steps is 0; it must be a whole number from 1"),
     ]:
         with pytest.raises(SettingsError, match=re.escape(message)):

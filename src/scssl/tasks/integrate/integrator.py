@@ -45,9 +45,8 @@ class Integrator:
     batch
         Column of ``obs`` with the batches.
     correct
-        What is done to the codes. ``"centre"``: each batch is moved as a whole onto the mean of all cells;
-        ``"clusters"``: batches are moved together in each of many overlapping clusters, by Harmony's model, which mixes
-        more and loses more; ``"none"``: nothing.
+        What is done to the codes. ``"clusters"``: batches are moved together in each of many overlapping clusters, by
+        Harmony's model; ``"centre"``: each batch is moved as a whole onto the mean of all cells; ``"none"``: nothing.
     steps
         Of the training in ``finetune``; an epoch is finished.
 
@@ -64,7 +63,7 @@ class Integrator:
         *,
         mode: Mode = "zero_shot",
         batch: str = "batch",
-        correct: Correct = "centre",
+        correct: Correct = "clusters",
         steps: int = 500,
     ) -> None:
         self.settings = IntegratorSettings(mode=mode, correct=correct, steps=steps)

@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 from scssl.errors import SettingsError, require
 
 Mode = Literal["zero_shot", "finetune"]
-Correct = Literal["centre", "clusters", "none"]
+Correct = Literal["clusters", "centre", "none"]
 
 LARGEST: Final = 1_000_000
 
@@ -20,9 +20,9 @@ class IntegratorSettings:
     mode: Mode = "zero_shot"
     """``zero_shot``: the encoder stays as it is; ``finetune``: it first goes on with its training on the cells of the
     study, without labels, the decoder told their batch."""
-    correct: Correct = "centre"
-    """What is done to the codes: ``centre``: each batch is moved as a whole onto the mean of all; ``clusters``: in each
-    of many overlapping clusters the batches are moved together (Harmony's model); ``none``: nothing."""
+    correct: Correct = "clusters"
+    """What is done to the codes: ``clusters``: in each of many overlapping clusters the batches are moved together
+    (Harmony's model); ``centre``: each batch is moved as a whole onto the mean of all; ``none``: nothing."""
     steps: int = 500
     """Steps of the training in ``finetune``; an epoch is finished."""
 

@@ -15,6 +15,7 @@ from scssl.metrics.classification import ClassificationScores, classification_sc
 from scssl.metrics.detection import Detection, detection
 from scssl.metrics.hierarchy import HierarchicalScores, hierarchical_scores
 from scssl.metrics.integration import IntegrationScores, integration_scores
+from scssl.metrics.populations import energy_distance, median_distance, mmd
 from scssl.metrics.reconstruction import ReconstructionScores, ReconstructionTally
 
 __all__ = [
@@ -32,9 +33,12 @@ __all__ = [
     "classification_scores",
     "confusion_table",
     "detection",
+    "energy_distance",
     "expected_calibration_error",
     "hierarchical_scores",
     "integration_scores",
+    "median_distance",
+    "mmd",
     "negative_log_likelihood",
     "reliability_curve",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 # Workers of a parallel run that each use all cores only wait for each other. Set before torch is loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

@@ -71,6 +71,12 @@ def test_what_the_user_chose_stays(quota, monkeypatch):
         assert (free, torch.get_num_threads()) == (False, 8)
 
 
+def test_threads_that_other_code_sets_are_taken_back():
+    with cores.same_threads():
+        torch.set_num_threads(2)
+    assert torch.get_num_threads() == 8
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -63,6 +64,18 @@ def own_cores(device: torch.device) -> Iterator[bool]:
         yield free
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def same_threads() -> Iterator[None]:
+    """Give torch back the number of threads that it had: code that numba runs in parallel sets it to all cores."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else 0
+    try:
+        yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(before)
 
 
 def fastest_threads(seconds: Callable[[], float]) -> float:

@@ -108,6 +108,18 @@ def test_the_root_logger_stays_as_it_was(cells):
     assert root.handlers == before
 
 
+def test_torch_keeps_its_threads(cells):
+    torch = pytest.importorskip("torch")
+    x, batch, label = cells
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        integration_scores(x, batch=batch, labels=label, before=x)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_refusals(cells):
     x, batch, _ = cells
     with pytest.raises(DataError, match="must be of the same cells"):

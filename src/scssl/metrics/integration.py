@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scssl.cores import same_threads
 from scssl.errors import DataError, import_extra
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def integration_scores(
     batch = np.asarray(batch).astype(str)
     _check(x, batch, before)
     known = None if labels is None else np.array([name is not None and name == name for name in labels])
-    with _quiet():
+    with _quiet(), same_threads():
         near = neighbours(x, k=NEIGHBOURS)
         mixing = {"ilisi": scib.ilisi_knn(near, batch)}
         mixing["pcr"] = scib.pcr_comparison(before, x, batch, categorical=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scssl.cores import same_threads
 from scssl.errors import DataError, import_extra
 from scssl.report.style import MISSING, category_order, new_figure, palette, styled
 
@@ -53,7 +54,7 @@ def umap(
     if Z.ndim != 2 or Z.shape[0] < 4 or not np.isfinite(Z).all():
         message = f"umap: needs a finite (n_cells, n_latent) array with 4 cells or more, got shape {Z.shape}"
         raise DataError(message)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), same_threads():
         # The import mentions Tensorflow, the call that new points cannot be added: neither matters here.
         warnings.simplefilter("ignore")
         module = import_extra("umap", extra="report")

@@ -56,7 +56,8 @@ def test_the_folder_holds_what_it_should(folder):
     assert f"{n['train']} cells to learn from and {n['val']} to validate" in card
     config = json.loads((folder / "config.json").read_text())
     assert config["format_version"] == 1
-    assert config["preprocessing"] == {"input": "raw counts", "transform": "log1p", "target_sum": 10000.0}
+    said = {"input": "raw counts", "transform": "log1p", "target_sum": 10000.0, "centred": True}
+    assert config["preprocessing"] == said
 
 
 def test_a_model_says_what_it_is_in_a_few_lines(folder):

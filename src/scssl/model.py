@@ -14,10 +14,11 @@ from scssl.cores import own_cores
 from scssl.errors import SettingsError
 from scssl.log import progress
 from scssl.model_parts import embed_in_processes
+from scssl.model_published import import_published
 from scssl.training import Config, build_task, from_dict, resolve_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from anndata import AnnData
 
@@ -55,10 +56,14 @@ class CellModel:
     """What it was trained on and how that went: data, metrics, licence, limits, versions."""
 
     def __repr__(self) -> str:
+        first = f"CellModel: {len(self.panel):,} genes ({self.panel.name}) in, {self.n_latent} numbers out\n"
+        if origin := self.card.get("origin"):
+            kind, checkpoint, doi = origin.get("kind"), origin.get("checkpoint"), origin.get("doi")
+            return f"{first}    {kind} of doi {doi}\n    imported from {checkpoint}"
         training, cells = self.card.get("training", {}), self.card.get("data", {}).get("cells", {})
         n_epochs, n_sources = training.get("epochs", "?"), len(self.sources)
         return (
-            f"CellModel: {len(self.panel):,} genes ({self.panel.name}) in, {self.n_latent} numbers out\n"
+            f"{first}"
             f"    pretext {self.config.pretext!r}, preset {self.config.preset!r}, "
             f"{n_epochs} epoch{'' if n_epochs == 1 else 's'}\n"
             f"    trained on {cells.get('train', 0):,} cells of {n_sources} source{'' if n_sources == 1 else 's'}"
@@ -233,7 +238,12 @@ class CellModel:
             "n_genes": len(self.panel),
             "sources": self.sources,
             "panel": {"name": self.panel.name, "species": self.panel.species, "fingerprint": self.panel.fingerprint},
-            "preprocessing": {"input": "raw counts", "transform": "log1p", "target_sum": self.config.target_sum},
+            "preprocessing": {
+                "input": "raw counts",
+                "transform": "log1p",
+                "target_sum": self.config.target_sum,
+                "centred": bool(self.encoder.states.mean.any()),
+            },
             "card": self.card,
         }
         model_files.write(
@@ -267,6 +277,50 @@ class CellModel:
         return cls(
             task=task.eval(), panel=panel, config=config, sources=list(manifest["sources"]), card=manifest["card"]
         )
+
+    @classmethod
+    def from_published(
+        cls,
+        path: Path | str,
+        *,
+        genes: GenePanel | Sequence[str] | Path | str | None = None,
+        licence: str | None = None,
+    ) -> CellModel:
+        """Import one of the networks that the paper published (doi 10.1038/s42256-024-00934-3).
+
+        Its codes are those of the plain network on ``log1p(1e4 * counts / total)``. Nothing pickled in the checkpoint
+        is executed.
+
+        Parameters
+        ----------
+        path
+            Checkpoint of Lightning, bare weights of torch, or a .safetensors file of the weights: an encoder of
+            genes-512-512-256-256-64 with SELU, called ``encoder.*`` (masked), ``inner_model.*`` (BYOL) or
+            ``backbone.*`` (Barlow Twins).
+        genes
+            The genes that it reads, in the order of its inputs: a panel, IDs, or a file (a table with a column ``id``,
+            ``gene_id`` or ``feature_id``, or one gene per line). Not needed where the checkpoint lists them; never
+            guessed.
+        licence
+            Of the weights, for the model card, e.g. ``"mit"``.
+
+        Returns
+        -------
+        CellModel
+            An encoder without a decoder: for `embed`, `scssl.tasks.Annotator`, or to go on from by
+            ``pretrain(..., init=model)``.
+
+        Raises
+        ------
+        FormatError
+            If the checkpoint holds other objects than tensors, or another network.
+        DataError
+            If the list of genes has another length than the first layer, or lists one twice.
+        SettingsError
+            If there is no list of genes.
+        """
+        parts = import_published(path, genes=genes, licence=licence)
+        return cls(task=parts.task, panel=parts.panel, config=parts.config, sources=[], card=parts.card)
 
 
 def load(path: Path | str) -> CellModel:

@@ -15,6 +15,7 @@ from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
 from scssl.genes import GenePanel
 from scssl.genes.programmes import Programmes
+from scssl.model_card import card_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,9 +58,7 @@ def write(
     """
     from safetensors.torch import save_file
 
-    if path.is_file() or ((path / CONFIG).exists() and not overwrite):
-        message = f"{path} exists already; choose another folder, or overwrite it"
-        raise SettingsError(message)
+    check_free(path, overwrite=overwrite)
     path.mkdir(parents=True, exist_ok=True)
     (path / CONFIG).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=path, prefix=SAVING) as scratch:
@@ -67,7 +66,7 @@ def write(
         save_file(weights, folder / WEIGHTS)
         usual_permissions(folder / WEIGHTS)
         panel.save(folder / GENES)
-        (folder / CARD).write_text(_card_text(manifest), encoding="utf-8")
+        (folder / CARD).write_text(card_text(manifest), encoding="utf-8")
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "scssl_version": version("scssl")}
         (folder / CONFIG).write_text(json.dumps({**head, **manifest}, indent=2), encoding="utf-8")
         names = [WEIGHTS, GENES, CARD, CONFIG]
@@ -78,6 +77,19 @@ def write(
             names.insert(0, PROGRAMMES)
         for name in names:
             os.replace(folder / name, path / name)  # noqa: PTH105
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Check that a model can be written to a folder.
+
+    Raises
+    ------
+    SettingsError
+        If `path` holds a model already and `overwrite` is not set, or is a file.
+    """
+    if path.is_file() or ((path / CONFIG).exists() and not overwrite):
+        message = f"{path} exists already; choose another folder, or overwrite it"
+        raise SettingsError(message)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], GenePanel]:
@@ -200,61 +212,3 @@ def card(corpus: Corpus, settings: Config, result: dict[str, Any], *, started: f
         "limits": "Research use. Embeddings are only as good as the match between the new cells and the corpus.",
         "versions": versions(),
     }
-
-
-_CARD_TEMPLATE = """# scssl model
-
-A self-supervised encoder of single cells: raw counts of {n_genes:,} genes ({panel}) in, {n_latent} numbers out.
-
-```python
-import scssl
-
-model = scssl.load("path/to/this/folder")
-adata.obsm["X_scssl"] = model.embed(adata)  # raw counts in adata.X
-```
-
-## Data
-
-{cells} cells to learn from and {watched} to validate, from {n_sources} sources: {sources}.
-
-## Training
-
-Pretext task `{pretext}`, preset `{preset}`, epochs: {epochs} (weights of epoch {best_epoch}), seed {seed}.
-
-{metrics}
-
-## Licence
-
-{licence}
-
-## Limits
-
-{limits}
-
-Made with {versions}. Everything else is in `config.json`.
-"""
-
-
-def _card_text(manifest: dict[str, Any]) -> str:
-    card, config = manifest["card"], manifest["config"]
-    data, training = card.get("data", {}), card.get("training", {})
-    sources = manifest["sources"]
-    listed = ", ".join(sources[:20]) + (f" and {len(sources) - 20} more" if len(sources) > 20 else "")
-    return _CARD_TEMPLATE.format(
-        n_genes=manifest["n_genes"],
-        panel=manifest["panel"]["name"],
-        n_latent=config["architecture"]["n_latent"],
-        cells=f"{data.get('cells', {}).get('train', 0):,}",
-        watched=f"{data.get('cells', {}).get('val', 0):,}",
-        n_sources=len(sources),
-        sources=listed,
-        pretext=config["pretext"],
-        preset=config["preset"],
-        epochs=training.get("epochs", "unknown"),
-        best_epoch=training.get("best_epoch", "unknown"),
-        seed=config["training"]["seed"],
-        metrics="\n".join(f"- {name}: {value:.4f}" for name, value in card.get("metrics", {}).items()),
-        licence=card.get("licence", "not stated"),
-        limits=card.get("limits", "not stated"),
-        versions=", ".join(f"{name} {number}" for name, number in card.get("versions", {}).items()),
-    )

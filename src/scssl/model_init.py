@@ -32,8 +32,13 @@ STEPS: Final = 1000
 
 
 def gentle(config: Config) -> Config:
-    """Return a model's settings with a third of its learning rate, to go on from its weights."""
+    """Return a model's settings with a third of its learning rate, to go on from its weights.
+
+    An encoder without a pretext task, such as an imported one, goes on with the masked one.
+    """
     rate = config.optimiser.learning_rate / 3
+    if config.pretext == "none":
+        config = replace(config, pretext="masked", task={})
     return replace(config, optimiser=replace(config.optimiser, learning_rate=rate))
 
 

@@ -46,6 +46,10 @@ CORPUS_COMMANDS = {
     "audit": "Say which cells, donors and data sets of a file a corpus holds.",
 }
 
+MODELS_COMMANDS = {
+    "import": "Make a model of a network that the paper published.",
+}
+
 
 def make_app(*, used: Collection[str] = ()) -> App:
     """Make the parser of the command line.
@@ -72,10 +76,16 @@ def make_app(*, used: Collection[str] = ()) -> App:
         sort_key=0.5,
     )
     app.command(corpus)
+    models = App(name="models", help="Import networks of others.", sort_key=2.5)
+    app.command(models)
     for key, (name, line) in enumerate(COMMANDS.items()):
         app.command(f"scssl.cli.{name}:{name}", name=name, help=None if name in used else line, sort_key=key)
     for key, (name, line) in enumerate(CORPUS_COMMANDS.items()):
         corpus.command(f"scssl.cli.corpus:{name}", name=name, help=None if name in used else line, sort_key=key)
+    for key, (name, line) in enumerate(MODELS_COMMANDS.items()):
+        # `import` is no name that a function can have.
+        target = f"scssl.cli.models:{name}{'_' if name in ('import', 'list') else ''}"
+        models.command(target, name=name, help=None if name in used else line, sort_key=key)
     return app
 
 

@@ -47,7 +47,9 @@ class Quality(NamedTuple):
         """Share of the variance a model knows that the measured genes carry; 1 for a baseline, which does not say."""
         if not hasattr(model, "encoder"):
             return 1.0
-        return float(model.encoder.states.variance_share.cpu().numpy()[self.measured].sum())
+        share = model.encoder.states.variance_share.cpu().numpy()
+        # An imported network does not say what its genes are worth: all the same.
+        return float(share[self.measured].sum()) if share.any() else float(self.measured.mean())
 
 
 def read_quality(data: AnnData | Path | str, panel: GenePanel, *, layer: str | None) -> Quality:

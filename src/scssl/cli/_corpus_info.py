@@ -45,7 +45,7 @@ def describe(info: dict[str, Any]) -> Outcome:
         lines.append(
             f"    {escape(source['name']):<{width}}  {sum(n.values()):>9,} cells "
             f"({n['train']:,} / {n['val']:,} / {n['test']:,})  {source['n_genes']:>6,} genes measured, "
-            f"{share:>4} of a typical cell's counts{empty}{copies}"
+            f"{share:>4} of the panel's counts{empty}{copies}"
         )
     if len(info["sources"]) > SHOWN_SOURCES:
         lines.append(f"    and {len(info['sources']) - SHOWN_SOURCES:,} more (all with --json)")

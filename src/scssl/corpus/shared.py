@@ -13,6 +13,7 @@ from scssl.corpus.build.stored import cells_with_keys, read_sketch
 from scssl.corpus.format.manifest import SPLITS
 from scssl.corpus.format.shard import SOURCE
 from scssl.corpus.sources.values import check_counts
+from scssl.errors import DataError
 from scssl.genes import harmonise
 from scssl.log import progress
 
@@ -77,7 +78,7 @@ def find_shared(
     Raises
     ------
     DataError
-        If the genes do not fit the corpus' panel, or the values are no counts.
+        If the genes do not fit the corpus' panel, or the values are no counts or all zero.
     """
     genes = harmonise(data.var, corpus.panel, file=data.file)
     measured = np.concatenate([corpus.measured, genes.measured[None]])
@@ -86,8 +87,12 @@ def find_shared(
     for rows, chunk in data.chunks(_CELLS_AT_ONCE):
         check_counts(chunk, file=data.file, layer=layer, first_row=rows.start)
         parts.append(sketch(genes.apply(chunk), rank))
+    joined = Sketch.join(parts)
+    if not (joined.genes >= 0).any():
+        message = f"{data.file}: no cell has counts on the genes of the corpus, so none can be recognised"
+        raise DataError(message)
     code = np.full(data.n_cells, len(corpus.sources))
-    cells = _Cells(barcode_keys(data.obs.index.to_numpy()), Sketch.join(parts), code)
+    cells = _Cells(barcode_keys(data.obs.index.to_numpy()), joined, code)
 
     wanted = np.unique(cells.keys)
     same_name = np.zeros(data.n_cells, dtype=bool)

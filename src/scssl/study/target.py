@@ -207,7 +207,10 @@ def _usable(
         notes.append(f"{_some(rare, 'type')} with a single cell left out: there is nothing to both learn and predict.")
         kept &= ~names.isin(rare).to_numpy()
     if names[kept].nunique() < 2:
-        message = f"{file}: fewer than two labels have {LEAST_CELLS} or more cells with a donor; nothing to tell apart"
+        message = (
+            f"{file}: fewer than two labels have {LEAST_CELLS} or more cells with a donor and counts; nothing to tell "
+            "apart"
+        )
         raise DataError(message)
     return kept, notes
 

@@ -268,7 +268,11 @@ def settle(plan: Plan, tally: Tally) -> None:
         raise DataError(message)
     if not tally.n_cells.any():
         filtered = " meets the limits of quality and" if plan.settings.filters_quality else ""
-        message = f"no cell{filtered} has counts on the genes of the panel; nothing is left to build a corpus from"
+        more = "" if len(plan.files) == 1 else f" and {len(plan.files) - 1:,} more"
+        message = (
+            f"{plan.files[0].file}{more}: no cell{filtered} has counts on the genes of the panel; nothing is left to "
+            "build a corpus from"
+        )
         raise DataError(message)
 
 

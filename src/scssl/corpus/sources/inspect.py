@@ -137,7 +137,7 @@ def inspect_file(path: str | Path, *, panel: str | Path | GenePanel = "human", l
             columns=guess_columns(source.obs),
         )
         _judge_values(report, sample)
-        if report.values.kind != "counts":
+        if report.values.kind != "counts" and report.n_features:
             others = [key for key in source.layers if key != source.layer]
             report.elsewhere = dict(_look_elsewhere(path, others))
             _point_to_counts(report, joined=_joined(report, source, numbers, sample))
@@ -154,6 +154,8 @@ def _species_shares(source: CellSource) -> dict[str, float]:
 
 def _judge_values(report: FileReport, sample: sp.csr_matrix) -> None:
     values, where = report.values, _spoken(report.layer)
+    if report.n_features == 0:
+        return  # `_judge_genes` says so
     if values.n_values == 0 and not values.n_nan + values.n_infinite:
         report.problems.append(f"{where} holds nothing but zeros in the {sample.shape[0]:,} cells looked at")
     elif values.kind != "counts":
@@ -204,7 +206,9 @@ def _point_to_counts(report: FileReport, *, joined: str) -> None:
             "of the smallest one"
         )
     elif (
-        report.values.kind == "other" and not report.values.n_negative + report.values.n_nan + report.values.n_infinite
+        report.values.kind == "other"
+        and report.values.n_values
+        and not report.values.n_negative + report.values.n_nan + report.values.n_infinite
     ):
         message += "; estimated counts (RSEM, SoupX, CellBender, ...) can be rounded to whole numbers first"
     report.problems[-1] += message

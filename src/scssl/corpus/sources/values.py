@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -242,7 +243,9 @@ def check_counts(X: sp.csr_matrix, *, file: str, layer: str | None, first_row: i
     cell = first_row + int(np.searchsorted(X.indptr, at, side="right")) - 1
     kind = describe_matrix(X)
     # "adata" is no file, but cells in memory.
-    how = "name it with layer=" if file == "adata" else f"`scssl check {file}` says where; name it with --layer"
+    how = "name it with layer="
+    if file != "adata":
+        how = f"`scssl check {shlex.quote(file)}` says where; name it with --layer"
     message = (
         f"{file}: {where} holds no raw counts but {kind}; the first such value is {values[at]:.6g}, in cell {cell:,}. "
         f"Counts may be in another layer or in raw: {how}"

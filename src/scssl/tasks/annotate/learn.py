@@ -157,7 +157,10 @@ def _check(
 ) -> None:
     """Refuse what cannot be learned from, and name labels of which little can be learned."""
     if settings.mode == "zero_shot" and len(codes) < settings.k:
-        message = f"{file}: has {len(codes)} labelled cells in obs[{labels!r}], fewer than k = {settings.k}; lower k"
+        message = (
+            f"{file}: has {len(codes)} labelled cells with counts in obs[{labels!r}], fewer than k = {settings.k}"
+            + ("; lower k" if len(codes) else "")
+        )
         raise DataError(message)
     if settings.mode != "zero_shot" and len(classes) < 2:
         found = repr(classes[0]) if classes else "none"

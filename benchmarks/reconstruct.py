@@ -6,9 +6,11 @@ Kang's controls (8 donors: 4 are the reference, 4 the query) and pbmc3k (one don
 corpus does not hold. Masked models of log values (mse) and of counts (nb) are pre-trained on the immune corpus without
 them, then used as they are (zero-shot), trained further on the reference (fine-tuned), or replaced by the same network
 that learns from the reference alone (scratch). Half of the counts of each query cell are seen, the other half scored;
-and 20 % of the measured genes of each cell are hidden. Baselines see the seen counts of the query. scVI, trained on the
-reference, takes part if PEERS_PYTHON names a Python that has scvi-tools. Three seeds draw everything: cells, donors,
-weights, what is held out. Intervals are Student's over seeds, of the difference to kNN smoothing in the same seed.
+20 % of the measured genes of each cell are hidden; or a fifth of the genes is taken out of the query whole, as if its
+panel lacked them (`absent_genes`). Baselines see the seen counts of the query. scVI, trained on the reference, takes
+part if PEERS_PYTHON names a Python that has scvi-tools; hidden genes look like zeros to it. Three seeds draw
+everything: cells, donors, weights, what is held out. Intervals are Student's over seeds, of the difference to
+neighbours in the same seed.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from scipy import stats
 
 import scssl
 from benchmarks import protocol
+from benchmarks.absent_genes import Absent, cells_like, cells_of
 from scssl import log
 from scssl.genes import GenePanel, harmonise
 from scssl.tasks import Reconstructor
@@ -36,6 +39,7 @@ from scssl.tasks.reconstruct.baselines import Predicted
 from scssl.tasks.reconstruct.moments import log_moments
 
 if TYPE_CHECKING:
+    from scssl.metrics import ReconstructionScores
     from scssl.tasks.reconstruct.scoring import Held
 
 TARGETS = {"kang": "kang_ctrl_8donors_1287g", "pbmc3k": "pbmc3k_10xv1"}
@@ -53,7 +57,9 @@ SCORES = (
     "weighted_explained_variance", "gene_explained_variance", "gene_pearson", "cell_pearson",
     "nonzero_weighted_explained_variance", "nonzero_gene_pearson", "poisson_deviance", "nb_deviance",
 )  # fmt: skip
-AGAINST = "kNN smoothing"
+AGAINST = ("kNN smoothing", "neighbours in the corpus", "neighbours in the reference")
+"""One of them in each case."""
+LACKING, HAVING = "absent, from the reference too", "absent, reference has them"
 SCRIPT = Path(__file__).parent / "peers" / "scvi_reconstruct.py"
 
 
@@ -76,7 +82,7 @@ def main() -> None:
                 for loss in ("mse", "nb")
             }
             for target in TARGETS:
-                rows += scored(target, models, seed=seed)
+                rows += scored(target, models, corpus=cells_of(corpus), seed=seed)
                 print(f"seed {seed}, {target}: {time.perf_counter() - started:.0f} s", flush=True)
         cells = {split: corpus.n_cells(split) for split in ("train", "val")}
     table = pd.DataFrame(rows)
@@ -122,27 +128,44 @@ def divided(target: str, *, seed: int) -> tuple[ad.AnnData, ad.AnnData]:
     return tuple(cells[np.sort(rng.permutation(part)[:CELLS])].copy() for part in parts)
 
 
-def scored(target: str, models: dict[str, scssl.CellModel], *, seed: int) -> list[dict]:
+def plain(scores: ReconstructionScores) -> dict[str, float]:
+    return {name: getattr(scores, name) for name in SCORES}
+
+
+def fitted(model: scssl.CellModel, mode: str, reference: ad.AnnData, *, seed: int) -> Reconstructor:
+    options = {}
+    if mode != "zero_shot":
+        steps = max(1, len(reference) // 64)
+        options["epochs"] = -(-STEPS[mode] // steps)
+    return Reconstructor(model, mode=mode, **options).fit(reference, seed=seed, device="cpu")
+
+
+def scored(target: str, models: dict[str, scssl.CellModel], *, corpus: tuple, seed: int) -> list[dict]:
     """Score all methods on a target; rows of plain values."""
     reference, query = divided(target, seed=seed)
     found: dict[tuple[str, str], dict] = {}
+    absent = Absent(query, models["nb"], seed=seed)
+    found[LACKING, AGAINST[1]] = plain(absent.by_neighbours(*corpus, seed=seed))
+    found[HAVING, AGAINST[2]] = plain(absent.by_neighbours(*cells_like(reference, absent.panel), seed=seed))
     for loss, mode in ARMS:
-        options = {}
+        arm = fitted(models[loss], mode, reference, seed=seed)
+        named = f"{mode.replace('_', '-')}, {loss}"
+        if mode != "scratch":
+            fewer = arm if mode == "zero_shot" else fitted(models[loss], mode, absent.without(reference), seed=seed)
+            found[LACKING, named] = plain(absent.by_model(fewer.fitted.model))
         if mode != "zero_shot":
-            steps = max(1, len(reference) // 64)
-            options["epochs"] = -(-STEPS[mode] // steps)
-        arm = Reconstructor(models[loss], mode=mode, **options).fit(reference, seed=seed, device="cpu")
+            found[HAVING, named] = plain(absent.by_model(arm.fitted.model))
         for how in ("thinned", "hidden"):
             peers = {}
-            if how == "thinned" and not found.get((how, "scVI")) and os.environ.get("PEERS_PYTHON"):
+            if not found.get((how, "scVI")) and os.environ.get("PEERS_PYTHON"):
                 peers["scVI"] = lambda held: scvi(held, reference, models[loss], seed=seed)  # noqa: B023
             scores = arm.evaluate(query, hold_out=how, labels="cell_type", seed=seed, device="cpu", others=peers)
             for name, values in scores.scores.items():
                 own = name == arm.mode
-                key = (how, f"{name.replace('_', '-')}, {loss}" if own else name)
+                key = (how, named if own else name)
                 if key not in found:
                     more = {"errors_over_sd": scores.settings["errors_over_sd"]} if own else {}
-                    found[key] = {score: getattr(values, score) for score in SCORES} | more
+                    found[key] = plain(values) | more
     return [
         {"target": target, "seed": seed, "hold_out": how, "method": method, **values}
         for (how, method), values in found.items()
@@ -177,10 +200,10 @@ def scvi(held: Held, reference: ad.AnnData, model: scssl.CellModel, *, seed: int
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds, and the difference to kNN smoothing with its interval."""
+    """Mean over seeds, and the difference to neighbours with its interval."""
     rows = []
     for (target, how), part in table.groupby(["target", "hold_out"], sort=False):
-        base = part[part["method"] == AGAINST].set_index("seed")
+        base = part[part["method"].isin(AGAINST)].set_index("seed")
         for method, group in part.groupby("method", sort=False):
             values = group.set_index("seed")
             row = {"target": target, "hold_out": how, "method": method, **values[list(SCORES)].mean()}

@@ -38,5 +38,8 @@ PANEL_EXPRESSION: Final = "X_scssl_expression"
 RECONSTRUCTED: Final = "scssl_reconstructed"
 """``var``: whether the gene's expression was reconstructed, bool."""
 
+SHIFT: Final = "scssl_shift"
+"""``obs``: how far cells of the type move under a condition, in units of how donors differ, float32."""
+
 SETTINGS: Final = "scssl"
 """``uns``: settings, versions and provenance of what scssl wrote; one sub-dictionary per task."""

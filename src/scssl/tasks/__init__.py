@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scssl.tasks.annotate import Annotation, AnnotationScores, Annotator, FineTuning, read_label_map
+from scssl.tasks.compare import Comparer, Comparison, NullReport
 from scssl.tasks.integrate import Integration, IntegrationReport, Integrator
 from scssl.tasks.reconstruct import Reconstruction, Reconstructor
 from scssl.tasks.similar import SimilarCells
@@ -12,10 +13,13 @@ __all__ = [
     "Annotation",
     "AnnotationScores",
     "Annotator",
+    "Comparer",
+    "Comparison",
     "FineTuning",
     "Integration",
     "IntegrationReport",
     "Integrator",
+    "NullReport",
     "Reconstruction",
     "Reconstructor",
     "SimilarCells",

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from scssl.corpus.sources.source import open_source
+from scssl.corpus.sources.values import check_counts
 from scssl.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def pseudobulk(
     by: Sequence[str],
     layer: str | None = None,
     rows: NDArray[np.bool_] | None = None,
+    raw_only: bool = False,
 ) -> AnnData:
     """Sum counts over the cells of each sample; memory does not grow with the number of cells.
 
@@ -66,6 +68,8 @@ def pseudobulk(
         Where the counts are: None for ``X``, ``"raw"``, or the name of a layer.
     rows
         (n_cells,) cells to take; all by default. Cells without a value in a column are never taken.
+    raw_only
+        Refuse values that are no raw counts; without it anything is summed.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def pseudobulk(
     Raises
     ------
     DataError
-        If a column is missing or no cell is left.
+        If a column is missing, no cell is left, or values are no counts and must be.
     """
     from anndata import AnnData
 
@@ -96,6 +100,8 @@ def pseudobulk(
             raise DataError(message)
         total: sp.csr_matrix | None = None
         for part, chunk in source.chunks():
+            if raw_only:
+                check_counts(chunk, file=source.file, layer=layer, first_row=part.start)
             summed = sum_counts(chunk, group=group[part], n_groups=len(table))
             total = summed if total is None else total + summed
         var = source.var

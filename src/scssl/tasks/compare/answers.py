@@ -1,0 +1,223 @@
+"""The ranked answer in plain words: what changes most, in which cells, and how sure that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from scssl.tasks.compare.layout import Layout, NotTestable
+
+if TYPE_CHECKING:
+    from scssl.tasks.compare.design import Design
+    from scssl.tasks.compare.settings import ComparerSettings
+    from scssl.tasks.compare.tables import Tables
+
+COLUMNS: Final = [
+    "rank", "cell_type", "kind", "what", "sure", "found", "effect", "low", "high", "p_value", "q_value", "smallest_p",
+    "n_tests", "n_found", "unit",
+]  # fmt: skip
+NAMED: Final = 4
+"""Genes and programmes named in a sentence."""
+HINT: Final = 0.05
+"""p-value up to which something that was not found is called a hint."""
+
+
+def rank_answers(tables: Tables, design: Design, settings: ComparerSettings) -> pd.DataFrame:
+    """Put the questions in the order of what is known, what is found first.
+
+    Parameters
+    ----------
+    tables
+        What was found.
+    design
+        What was compared.
+    settings
+        How.
+    """
+    rows = []
+    for record in tables.questions.to_dict(orient="records"):
+        question: dict[str, Any] = {str(name): value for name, value in record.items()}
+        kind, name = question["kind"], question["cell_type"]
+        table = tables.of(kind)
+        part = table[table["cell_type"] == name]
+        words, effect = _WORDS[kind](part, question, settings)
+        found = bool(question["q_value"] <= settings.fdr)
+        sure = how_sure(question, settings, n_donors=design.n_donors)
+        rows.append({**question, **effect, "what": words, "sure": sure, "found": found})
+    table = pd.DataFrame(rows, columns=[c for c in COLUMNS if c != "rank"])
+    table["size"] = table["effect"].astype(float).abs().fillna(0.0)
+    keys = ["found", "q_value", "p_value", "size"]
+    table = table.sort_values(keys, ascending=[False, True, True, False], kind="stable", na_position="last")
+    table = table.drop(columns="size").reset_index(drop=True)
+    table.insert(0, "rank", np.arange(1, len(table) + 1))
+    return table
+
+
+def how_sure(question: dict[str, Any], settings: ComparerSettings, *, n_donors: tuple[int, int]) -> str:
+    """Say how sure an answer is.
+
+    Parameters
+    ----------
+    question
+        Row of the questions.
+    settings
+        With the false discovery rate.
+    n_donors
+        Under the control, and under the case.
+    """
+    p, q, smallest = (float(question[name]) for name in ("p_value", "q_value", "smallest_p"))
+    if question["unit"] == "cell":
+        return "not known: says something about these cells only, nothing about other donors"
+    if np.isnan(p):
+        return "not known: could not be tested"
+    if q <= settings.fdr:
+        return f"found (q = {number(q)})"
+    by_permutation = question["kind"] == "state" or settings.test == "permutation"
+    if by_permutation and smallest > settings.fdr:
+        most = " (as small as it can be)" if p <= smallest * 1.000001 else ""
+        return f"cannot be shown with {n_donors[0]} against {n_donors[1]} donors: p = {number(p)}{most}"
+    if p <= HINT:
+        return f"a hint only: p = {number(p)}, but q = {number(q)} given all that was asked"
+    return f"not shown (p = {number(p)}), which is not the same as no change"
+
+
+def number(value: float) -> str:
+    """Write a p-value as people do.
+
+    Examples
+    --------
+    >>> number(0.0312), number(0.00004), number(0.1)
+    ('0.031', '4e-05', '0.1')
+    """
+    return f"{value:.0e}" if 0 < value < 0.001 else f"{value:.2g}"
+
+
+def _composition(
+    part: pd.DataFrame, question: dict[str, Any], settings: ComparerSettings
+) -> tuple[str, dict[str, Any]]:
+    del question, settings
+    row = part.iloc[0]
+    words = (
+        f"share of cells {_percent(row['share_control'])} -> {_percent(row['share_case'])} "
+        f"(log2 ratio {row['log2_ratio']:+.2f}{_interval(row)})"
+    )
+    return words, {"effect": row["log2_ratio"], "low": row["low"], "high": row["high"]}
+
+
+def _state(part: pd.DataFrame, question: dict[str, Any], settings: ComparerSettings) -> tuple[str, dict[str, Any]]:
+    del question, settings
+    row = part.iloc[0]
+    if row["unit"] == "cell":
+        return f"energy distance {row['shift']:.2f} between the cells of both conditions", {"effect": np.nan}
+    times = max(float(row["relative_shift"]), 0.0)
+    words = (
+        f"cells move by {times:.1f} times what two donors of one condition differ{_interval(row)}; the condition of "
+        f"cells of unseen donors is told with AUC {row['auc']:.2f} (0.5 is chance)"
+    )
+    return words, {"effect": row["relative_shift"], "low": row["low"], "high": row["high"]}
+
+
+def _genes(part: pd.DataFrame, question: dict[str, Any], settings: ComparerSettings) -> tuple[str, dict[str, Any]]:
+    return _many(part, question, settings, name="symbol", one="gene", effect=float(question["n_found"]))
+
+
+def _programmes(part: pd.DataFrame, question: dict[str, Any], settings: ComparerSettings) -> tuple[str, dict[str, Any]]:
+    strongest = float(part["log2_ratio"].iloc[0]) if len(part) else np.nan
+    return _many(part, question, settings, name="programme", one="programme", effect=strongest)
+
+
+def _many(
+    part: pd.DataFrame, question: dict[str, Any], settings: ComparerSettings, *, name: str, one: str, effect: float
+) -> tuple[str, dict[str, Any]]:
+    if question["unit"] == "cell":
+        part = part.iloc[(-part["log2_ratio"].abs()).argsort(kind="stable")]
+        return f"largest differences: {_listed(part, name)}", {"effect": np.nan}
+    found = part[part["q_value"] <= settings.fdr]
+    if len(found):
+        up = int((found["log2_ratio"] > 0).sum())
+        words = f"{len(found):,} of {question['n_tests']:,} {one}s differ ({up:,} up, {len(found) - up:,} down): "
+        return words + _listed(found, name), {"effect": effect}
+    return f"none of {question['n_tests']:,} {one}s is found; first of them: {_listed(part.head(2), name)}", {
+        "effect": effect
+    }
+
+
+def _listed(part: pd.DataFrame, name: str) -> str:
+    shown = part.head(NAMED)
+    named = [f"{row[name]} {row['log2_ratio']:+.1f}" for row in shown.to_dict(orient="records")]
+    return f"{', '.join(named)}{', ...' if len(part) > NAMED else ''} (log2 ratios)"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _interval(row: pd.Series) -> str:
+    if not (np.isfinite(row["low"]) and np.isfinite(row["high"])):
+        return ""
+    return f", 95 % interval {row['low']:.2g} to {row['high']:.2g}"
+
+
+_WORDS: Final = {"composition": _composition, "state": _state, "genes": _genes, "programmes": _programmes}
+
+
+def sentences(answers: pd.DataFrame, design: Design, settings: ComparerSettings) -> list[str]:
+    """Say what came out in plain words: warnings first, then what was found, then what cannot be known.
+
+    Parameters
+    ----------
+    answers
+        Ranked.
+    design
+        What was compared.
+    settings
+        How.
+    """
+    question, (n_control, n_case) = design.question, design.n_donors
+    said = [f"WARNING: {found.words}." for found in design.confounded]
+    units = (
+        f"{n_control} donors, each under both conditions and compared with itself"
+        if design.paired
+        else (f"{n_control} donor{'s' * (n_control != 1)} against {n_case}")
+    )
+    said.append(f"{question.case!r} was compared with {question.control!r}: {units}, {len(design.types)} cell types.")
+    if not design.testable:
+        said.append(
+            f"{'One donor' if min(n_control, n_case) == 1 else 'No donor'} on a side: whether anything here would be "
+            "seen in other donors cannot be known, however many cells there are, so nothing was tested. What follows "
+            "is how these cells differ, which may be the donors, the day or the sample as much as the condition."
+        )
+        return said
+    found = answers[answers["found"]]
+    said.append(
+        f"{len(found)} of {answers['p_value'].notna().sum()} questions (does the share, the state, any gene, any "
+        f"programme of a cell type differ?) have a clear answer, at a false discovery rate of {settings.fdr:.0%} "
+        "across all of them."
+    )
+    said += [f"{row.rank}. {row.cell_type}, {row.kind}: {row.what}; {row.sure}." for row in found.head(10).itertuples()]
+    if len(found) > 10:
+        said.append(f"... and {len(found) - 10} more, see answers.csv.")
+    elif found.empty:
+        hints = answers[answers["p_value"].notna()].head(3)
+        said += [f"{row.cell_type}, {row.kind}: {row.what}; {row.sure}." for row in hints.itertuples()]
+        said.append("Nothing found does not mean that nothing changes: see which differences the intervals leave open.")
+    said.append(_smallest(design, settings))
+    return said
+
+
+def _smallest(design: Design, settings: ComparerSettings) -> str:
+    try:
+        layout = Layout.of(design.samples, covariates=design.question.covariates, paired=design.paired)
+    except NotTestable as reason:
+        return f"Not tested: {reason}."
+    smallest = layout.assignments(most=settings.max_permutations).smallest
+    n_control, n_case = design.n_donors
+    who = f"{n_control} pairs" if design.paired else f"{n_control} against {n_case} donors"
+    kinds = "state shifts" if settings.test == "moderated" else "state shifts, shares and programmes"
+    text = f"With {who} the smallest p-value that permuting conditions can give ({kinds}) is {number(smallest)}"
+    if smallest > settings.fdr:
+        text += ": they can be seen, but not shown"
+    rest = "genes" if settings.test == "permutation" else "shares, genes and programmes"
+    return f"{text}. P-values of {rest} may be smaller: they rest on a model of how donors vary."

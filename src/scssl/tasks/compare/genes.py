@@ -1,0 +1,194 @@
+"""Genes: differential expression of each type by pseudobulk, donors as the units, through pydeseq2."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from scssl.errors import import_extra
+from scssl.tasks.compare.layout import Layout, NotTestable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from scssl.tasks.compare.bulk import Bulk
+    from scssl.tasks.compare.design import Design
+    from scssl.tasks.compare.settings import ComparerSettings
+
+COLUMNS: Final = ["cell_type", "gene", "symbol", "mean", "log2_ratio", "low", "high", "p_value", "unit"]
+MIN_COUNT: Final = 10
+"""Counts that a gene must have in as many samples as the smaller condition has: others say nothing."""
+FEWEST: Final = 10
+"""Genes from which on dispersions can lend each other strength."""
+Z: Final = 1.959964
+
+
+def expressed(counts: NDArray[np.integer], case: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which genes have counts enough to be tested; their condition plays no part.
+
+    Parameters
+    ----------
+    counts
+        (n_samples, n_genes).
+    case
+        (n_samples,) True for the case.
+    """
+    least = int(min(case.sum(), (~case).sum()))
+    found: NDArray[np.bool_] = (counts >= MIN_COUNT).sum(axis=0) >= max(least, 1)
+    return found
+
+
+def size_factors(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return how deeply samples were sequenced: the median ratio to a usual sample (Anders and Huber 2010).
+
+    Genes with counts in every sample are compared (doi 10.1186/gb-2010-11-10-r106); if there are fewer than ten, sums.
+
+    Parameters
+    ----------
+    counts
+        (n_samples, n_genes).
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_samples,) with a geometric mean of 1.
+    """
+    total = np.maximum(counts.sum(axis=1), 1).astype(np.float64)
+    everywhere = (counts > 0).all(axis=0)
+    if everywhere.sum() >= FEWEST:
+        logs = np.log(counts[:, everywhere])
+        depth = np.exp(np.median(logs - logs.mean(axis=0), axis=1))
+    else:
+        depth = total
+    found: NDArray[np.float64] = depth / np.exp(np.log(depth).mean())
+    return found
+
+
+def compare_genes(
+    bulk: Bulk,
+    design: Design,
+    settings: ComparerSettings,
+    *,
+    advance: Callable[[int], None],
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Compare the expression of genes within each type.
+
+    Negative binomial models of the counts that each donor's cells of the type have together (DESeq2; Love et al. 2014,
+    doi 10.1186/s13059-014-0550-8), with the covariates and the donors of pairs in the design.
+
+    Parameters
+    ----------
+    bulk
+        Summed counts.
+    design
+        What is compared.
+    settings
+        How.
+    advance
+        Told of each type that is done.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One row per type and gene that was tested, or looked at.
+    reasons : dict
+        Type to why it was not tested.
+
+    Raises
+    ------
+    scssl.errors.MissingExtraError
+        If pydeseq2 is not installed.
+    """
+    parts, reasons = [], {}
+    for code, name in enumerate(design.types):
+        samples, _ = design.rows_of(code, min_cells=settings.min_cells)
+        try:
+            layout = Layout.of(
+                design.samples.iloc[samples], covariates=design.question.covariates, paired=design.paired
+            )
+            part = _one_type(bulk.of(code)[samples], bulk, layout)
+        except NotTestable as reason:
+            reasons[name] = str(reason)
+            part = _cells_alone(bulk, design, code=code, min_cells=settings.min_cells)
+        parts.append(part.assign(cell_type=name))
+        advance(1)
+    filled = [part for part in parts if len(part)]
+    table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS)
+    return table.reindex(columns=COLUMNS), reasons
+
+
+def _one_type(counts: NDArray[np.int64], bulk: Bulk, layout: Layout) -> pd.DataFrame:
+    import_extra("pydeseq2", extra="compare")
+    kept = expressed(counts, layout.case)
+    if kept.sum() < FEWEST:
+        message = f"{kept.sum()} genes have {MIN_COUNT} counts in enough donors; {FEWEST} are needed"
+        raise NotTestable(message)
+    results = deseq(counts[:, kept], layout)
+    table = pd.DataFrame(results, columns=["mean", "log2_ratio", "error", "p_value"])
+    table["gene"], table["symbol"] = bulk.genes[kept], bulk.symbols[kept]
+    table["low"] = table["log2_ratio"] - Z * table["error"]
+    table["high"] = table["log2_ratio"] + Z * table["error"]
+    # A gene whose p-value was withheld because one donor stands out was not tested.
+    return table.assign(unit="donor").sort_values("p_value", kind="stable", na_position="last")
+
+
+def deseq(counts: NDArray[np.int64], layout: Layout) -> NDArray[np.float64]:
+    """Fit DESeq2 and test the condition by Wald's test.
+
+    Parameters
+    ----------
+    counts
+        (n_samples, n_genes).
+    layout
+        The samples.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_genes, 4): mean, log2 ratio, its standard error, p-value (NaN where one donor's outlier decides).
+    """
+    from pydeseq2.dds import DeseqDataSet
+    from pydeseq2.default_inference import DefaultInference
+    from pydeseq2.ds import DeseqStats
+
+    index = [f"sample{i}" for i in range(len(counts))]
+    frame = pd.DataFrame(counts, index=index, columns=[f"gene{i}" for i in range(counts.shape[1])])
+    design = layout.design.set_axis(index, axis=0)
+    samples = pd.DataFrame({"case": layout.case.astype(int)}, index=index)
+    everywhere = int((counts > 0).all(axis=0).sum())
+    contrast = np.zeros(design.shape[1])
+    contrast[-1] = 1.0
+    with warnings.catch_warnings():
+        # Of fits that fall back on simpler ones, which is what they should do here.
+        warnings.simplefilter("ignore")
+        inference: Any = DefaultInference(n_cpus=1)
+        fitted = DeseqDataSet(
+            counts=frame, metadata=samples, design=design, quiet=True, inference=inference,
+            size_factors_fit_type="ratio" if everywhere >= FEWEST else "poscounts",
+        )  # fmt: skip
+        fitted.deseq2()
+        tested = DeseqStats(fitted, contrast=contrast, quiet=True, inference=inference, independent_filter=False)
+        tested.summary()
+    columns = ["baseMean", "log2FoldChange", "lfcSE", "pvalue"]
+    return np.asarray(tested.results_df[columns].to_numpy(dtype=np.float64))
+
+
+def _cells_alone(bulk: Bulk, design: Design, *, code: int, min_cells: int) -> pd.DataFrame:
+    """Say how expression differs in these cells, and nothing about other donors."""
+    counts = bulk.of(code)
+    case = design.samples["case"].to_numpy(dtype=bool)
+    size = [int(design.counts[side, code].sum()) for side in (~case, case)]
+    pooled = np.stack([counts[~case].sum(axis=0), counts[case].sum(axis=0)])
+    kept = (pooled >= MIN_COUNT).any(axis=0)
+    if min(size) < min_cells or not kept.any():
+        return pd.DataFrame(columns=COLUMNS)
+    rates = np.log2((pooled[:, kept] + 0.5) / size_factors(pooled[:, kept])[:, None])
+    table = pd.DataFrame({"gene": bulk.genes[kept], "symbol": bulk.symbols[kept], "mean": pooled[:, kept].mean(axis=0)})
+    table["log2_ratio"] = rates[1] - rates[0]
+    order = (-table["log2_ratio"].abs()).argsort(kind="stable")
+    return table.iloc[order].assign(unit="cell")

@@ -10,6 +10,7 @@ __version__ = version("scssl")
 
 if TYPE_CHECKING:
     from scssl import datasets, metrics, study, tasks
+    from scssl import model_hub as hub
     from scssl import report as pl
     from scssl.corpus import Corpus
     from scssl.genes import GenePanel
@@ -21,6 +22,7 @@ _LAZY = {
     "Corpus": "scssl.corpus:Corpus",
     "GenePanel": "scssl.genes:GenePanel",
     "datasets": "scssl.datasets",
+    "hub": "scssl.model_hub",
     "load": "scssl.model:load",
     "metrics": "scssl.metrics",
     "pl": "scssl.report",
@@ -35,6 +37,7 @@ __all__ = [
     "GenePanel",
     "__version__",
     "datasets",
+    "hub",
     "load",
     "metrics",
     "pl",

@@ -73,7 +73,17 @@ def _announce(name: str, entry: Download, file: Path) -> None:
     """Say what is about to be fetched; scssl's users see it also where they have set up no logging."""
     size = entry.size or _size_on_server(entry.url)
     amount = f"{size / 1e6:.1f} MB" if size else "size not told by the server"
-    text = f"downloading {name}: {entry.description}; {amount}, {entry.licence}; {entry.url} -> {file}"
+    announce(f"downloading {name}: {entry.description}; {amount}, {entry.licence}; {entry.url} -> {file}")
+
+
+def announce(text: str) -> None:
+    """Say what is about to be transferred.
+
+    Parameters
+    ----------
+    text
+        One line: what, how large, under which licence, and where to.
+    """
     if logger.level == logging.NOTSET:
         sys.stderr.write(f"{text}\n")
     else:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scssl import model_files
+from scssl import model_files, model_hub, model_hub_client
 from scssl.cores import own_cores
-from scssl.errors import SettingsError
+from scssl.errors import DataError, MissingExtraError, SettingsError
 from scssl.log import progress
 from scssl.model_parts import embed_in_processes
 from scssl.model_published import import_published
@@ -324,11 +324,27 @@ class CellModel:
 
 
 def load(path: Path | str) -> CellModel:
-    """Read a model from a folder: see `CellModel.load`.
+    """Read a model from a folder, or from the Hugging Face hub.
+
+    Nothing is unpickled and nothing executed; see `CellModel.load`, and `scssl.hub.pull` for what is fetched.
 
     Parameters
     ----------
     path
-        Folder of the model.
+        Folder of the model, or ``"owner/name"`` or ``"owner/name@revision"`` of one on the hub (needs the extra
+        ``hub``). A folder of that name comes first.
+
+    Raises
+    ------
+    FormatError
+        If it is not a model, or is truncated, altered or of a later version.
+    DataError
+        If it is no folder, and the hub has no such model or cannot be reached.
     """
+    if not Path(path).exists() and model_hub_client.HubId.like(str(path)):
+        try:
+            return CellModel.load(model_hub.pull(str(path)))
+        except (MissingExtraError, DataError) as error:
+            message = f"{path} is no folder here; as a model on the hub: {error}"
+            raise type(error)(message) from error
     return CellModel.load(path)

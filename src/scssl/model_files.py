@@ -60,7 +60,6 @@ def write(
 
     check_free(path, overwrite=overwrite)
     path.mkdir(parents=True, exist_ok=True)
-    (path / CONFIG).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=path, prefix=SAVING) as scratch:
         folder = Path(scratch)
         save_file(weights, folder / WEIGHTS)
@@ -70,11 +69,13 @@ def write(
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "scssl_version": version("scssl")}
         (folder / CONFIG).write_text(json.dumps({**head, **manifest}, indent=2), encoding="utf-8")
         names = [WEIGHTS, GENES, CARD, CONFIG]
-        if programmes is None:
-            (path / PROGRAMMES).unlink(missing_ok=True)
-        else:
+        if programmes is not None:
             programmes.save(folder / PROGRAMMES, panel=panel)
             names.insert(0, PROGRAMMES)
+        # A model that is replaced stays whole until all of the new one is on the disk.
+        (path / CONFIG).unlink(missing_ok=True)
+        if programmes is None:
+            (path / PROGRAMMES).unlink(missing_ok=True)
         for name in names:
             os.replace(folder / name, path / name)  # noqa: PTH105
 

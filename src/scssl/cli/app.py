@@ -47,6 +47,9 @@ CORPUS_COMMANDS = {
 }
 
 MODELS_COMMANDS = {
+    "list": "List the models fetched from the Hugging Face hub, or those that it has.",
+    "pull": "Fetch a model from the hub.",
+    "push": "Publish a model on the hub.",
     "import": "Make a model of a network that the paper published.",
 }
 
@@ -76,7 +79,11 @@ def make_app(*, used: Collection[str] = ()) -> App:
         sort_key=0.5,
     )
     app.command(corpus)
-    models = App(name="models", help="Import networks of others.", sort_key=2.5)
+    models = App(
+        name="models",
+        help="Models on the Hugging Face hub, and networks of others.",
+        sort_key=2.5,
+    )
     app.command(models)
     for key, (name, line) in enumerate(COMMANDS.items()):
         app.command(f"scssl.cli.{name}:{name}", name=name, help=None if name in used else line, sort_key=key)

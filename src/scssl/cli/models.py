@@ -1,4 +1,4 @@
-"""`scssl models`: networks of others, made into models of scssl."""
+"""`scssl models`: models on the Hugging Face hub, and networks of others made into models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,118 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from scssl.cli.common import Common, Outcome
+from scssl.cli.common import Common, Outcome, Whole
+
+
+def list_(
+    *,
+    online: Annotated[bool, Parameter(negative="")] = False,
+    owner: str | None = None,
+    limit: Whole = 100,
+    common: Common | None = None,  # noqa: ARG001 (read by cli.app)
+) -> Outcome:
+    """List the models that were fetched from the Hugging Face hub, or those that it has.
+
+    Parameters
+    ----------
+    online
+        Ask the hub. Without it no network is used.
+    owner
+        Only those of one user or organisation of the hub.
+    limit
+        At most so many of the hub.
+    common
+        Options that every command takes.
+    """
+    from scssl.model_hub import list_cached, list_online
+
+    kept = [entry for entry in list_cached() if owner is None or entry["model"].startswith(f"{owner}/")]
+    found = list_online(owner=owner, limit=limit) if online else []
+    lines = [
+        f"{entry['model']}  {', '.join(entry['revisions']) or 'pinned'}  {entry['n_genes']:,} genes to "
+        f"{entry['n_latent']}, {entry['bytes'] / 1e6:.1f} MB"
+        for entry in kept
+    ]
+    lines = ["Fetched:", *lines] if lines else ["There are no models in the cache."]
+    if online:
+        there = [f"{entry['model']}  {str(entry['modified'])[:10]}  {entry['downloads']} downloads" for entry in found]
+        lines += ["On the hub:", *there] if there else ["The hub lists no models of scssl."]
+    else:
+        lines.append("What the hub has: scssl models list --online")
+    return Outcome(result={"cached": kept, "online": found}, text="\n".join(map(_escape, lines)))
+
+
+def pull(
+    model: str,
+    /,
+    *,
+    out: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    common: Common | None = None,  # noqa: ARG001
+) -> Outcome:
+    """Fetch a model from the Hugging Face hub. Size and licence are shown before.
+
+    Only a model's own files are taken, and checked by their checksums; an interrupted transfer goes on where it was.
+    Every command takes such a name after --model as well, and fetches the model when it is not there.
+
+    Parameters
+    ----------
+    model
+        owner/name, or owner/name@revision for one branch, tag or commit. A commit never changes.
+    out
+        Folder to copy it to. Without it, it stays in the cache of the hub's client, from which it is used without a
+        network.
+    overwrite
+        Replace the model at OUT.
+    common
+        Options that every command takes.
+    """
+    from scssl.model import CellModel
+    from scssl.model_hub import pull as fetch
+
+    folder = fetch(model, out=out, overwrite=overwrite)
+    loaded = CellModel.load(folder)
+    shown = str(folder) if out is not None else model
+    text = f"{loaded!r}\nIt is in {folder}\nNext: scssl embed my.h5ad --model {shown} --out embedded.h5ad"
+    result = {"model": model, "path": str(folder), "n_genes": len(loaded.panel), "n_latent": loaded.n_latent}
+    return Outcome(result=result, text=_escape(text))
+
+
+def push(
+    model: Path,
+    to: str,
+    /,
+    *,
+    licence: str | None = None,
+    private: Annotated[bool, Parameter(negative="")] = False,
+    message: str = "Model of scssl",
+    common: Common | None = None,  # noqa: ARG001
+) -> Outcome:
+    """Publish a model on the Hugging Face hub, with a card that says what it was trained on and what it is not for.
+
+    What is published: weights, settings, gene list, card with the names of the sources. No cells. Log in before with:
+    hf auth login.
+
+    Parameters
+    ----------
+    model
+        Folder of the model.
+    to
+        owner/name; made if it is not there.
+    licence
+        As the hub spells it, e.g. cc-by-4.0; not needed where the card has one.
+    private
+        Let only the owner see it, if it is made now.
+    message
+        Of the change.
+    common
+        Options that every command takes.
+    """
+    from scssl.model_hub import push as publish
+
+    name = publish(model, to=to, licence=licence, private=private, description=message)
+    text = f"Published as {name}\nTo use exactly this model: scssl embed my.h5ad --model {name} --out embedded.h5ad"
+    return Outcome(result={"model": name}, text=_escape(text))
 
 
 def import_(

@@ -1,0 +1,275 @@
+"""Models on the Hugging Face hub: fetch and keep, load without a network, publish, list."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scssl.errors import DataError, FormatError, SettingsError, import_extra
+from scssl.fetch import announce
+from scssl.log import logger
+from scssl.model_card import card_text, check_licence
+from scssl.model_files import CARD, CONFIG, FORMAT, MAX_CONFIG_BYTES, check_free
+from scssl.model_hub_cache import COMMIT, FILES, NEEDED, Published, cached, check, in_cache, remember
+from scssl.model_hub_client import LIBRARY, HubId, api, bars, cache_dir, endpoint, offline, understood, unreachable
+
+if TYPE_CHECKING:
+    from scssl.model import CellModel
+
+
+def pull(hub_id: str, *, out: Path | str | None = None, overwrite: bool = False) -> Path:
+    """Fetch a model from the hub, or find it where an earlier call left it.
+
+    Size and licence are shown before anything is transferred. An interrupted transfer goes on where it was. Only a
+    model's own files are taken, and each is checked against its checksum. With ``HF_HUB_OFFLINE=1``, or without a
+    network, what is in the cache is used.
+
+    Parameters
+    ----------
+    hub_id
+        ``owner/name``, or ``owner/name@revision`` for one branch, tag or commit: a commit never changes.
+    out
+        Folder to copy the model to; by default it stays in the cache of the hub's client.
+    overwrite
+        Replace a model at `out`.
+
+    Returns
+    -------
+    pathlib.Path
+        Folder of the model, which `scssl.load` reads.
+
+    Raises
+    ------
+    MissingExtraError
+        If huggingface_hub is not installed.
+    SettingsError
+        If it is no ID, or there is something at `out`.
+    DataError
+        If the hub cannot be reached, or has no such model.
+    FormatError
+        If it is not a model of scssl, or a file is not the one that was published.
+    """
+    wanted = HubId.parse(hub_id)
+    import_extra("huggingface_hub", extra="hub")
+    if out is not None:
+        check_free(Path(out), overwrite=overwrite)
+    folder = _fetch(wanted)
+    if out is None:
+        return folder
+    target = Path(out)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / CONFIG).unlink(missing_ok=True)
+    # The config last: a folder with it is complete.
+    for name in reversed(FILES):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, target / f"{name}.partial")
+            (target / f"{name}.partial").replace(target / name)
+    return target
+
+
+def push(
+    model: CellModel | Path | str,
+    *,
+    to: str,
+    licence: str | None = None,
+    private: bool = False,
+    description: str = "Model of scssl",
+) -> str:
+    """Publish a model on the hub, with its card.
+
+    Parameters
+    ----------
+    model
+        The model, or its folder.
+    to
+        ``owner/name``; made if it is not there.
+    licence
+        As the hub spells it, e.g. ``"cc-by-4.0"``; not needed where the card has one.
+    private
+        Let only the owner see it, if it is made now.
+    description
+        Of the change.
+
+    Returns
+    -------
+    str
+        ``owner/name@commit``, by which exactly this model can be loaded for ever.
+
+    Raises
+    ------
+    MissingExtraError
+        If huggingface_hub is not installed.
+    SettingsError
+        If the ID or licence is not possible.
+    DataError
+        If the hub cannot be reached or does not allow it.
+    """
+    from scssl.model import CellModel
+
+    target = HubId.parse(to)
+    if target.revision != "main":
+        message = f"{to!r}: leave out the revision; what is pushed becomes a new one"
+        raise SettingsError(message)
+    hub = import_extra("huggingface_hub", extra="hub")
+    chosen = model if isinstance(model, CellModel) else CellModel.load(model)
+    given = licence or str(chosen.card.get("licence", ""))
+    if not licence and ";" in given:
+        message = "the model's card has no licence, and a published model needs one: --licence cc-by-4.0, or another"
+        raise SettingsError(message)
+    chosen.card = {**chosen.card, "licence": check_licence(given)}
+    with tempfile.TemporaryDirectory() as scratch:
+        # Written anew from what was read: nothing else that lies in a folder is published.
+        folder = Path(scratch) / "model"
+        chosen.save(folder)
+        manifest = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        (folder / CARD).write_text(card_text(manifest, name=target.repo), encoding="utf-8")
+        names = [name for name in FILES if (folder / name).is_file()]
+        size = sum((folder / name).stat().st_size for name in names)
+        seen = "private" if private else "public"
+        terms = f"{chosen.card['licence']}, {seen}"
+        announce(f"uploading {len(names)} files, {size / 1e6:.1f} MB, {terms} -> {target.repo}")
+        client = api(hub)
+        with understood(target, doing="uploaded to"), bars(hub):
+            client.create_repo(target.repo, private=private, exist_ok=True)
+            operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
+            done = client.create_commit(target.repo, operations=operations, commit_message=description)
+    return f"{target.repo}@{done.oid}"
+
+
+def list_cached() -> list[dict[str, Any]]:
+    """List the models of scssl in the cache of the hub's client, without a network.
+
+    Returns
+    -------
+    list of dict
+        ``model`` (``owner/name@commit``), ``revisions`` (branches and tags), ``n_genes``, ``n_latent``, ``bytes``,
+        ``path``.
+    """
+    hub = import_extra("huggingface_hub", extra="hub")
+    try:
+        cache = hub.scan_cache_dir(cache_dir(hub))
+    except hub.CacheNotFound:
+        return []
+    found = []
+    for repo in sorted(cache.repos, key=lambda repo: str(repo.repo_id)):
+        for revision in sorted(repo.revisions, key=lambda revision: str(revision.commit_hash)):
+            folder = Path(revision.snapshot_path)
+            try:
+                manifest = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+                shape = {"n_genes": manifest["n_genes"], "n_latent": manifest["config"]["architecture"]["n_latent"]}
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if manifest.get("format") == FORMAT:
+                name = f"{repo.repo_id}@{revision.commit_hash}"
+                size = int(revision.size_on_disk)
+                found.append(
+                    {"model": name, "revisions": sorted(revision.refs), **shape, "bytes": size, "path": str(folder)}
+                )
+    return found
+
+
+def list_online(*, owner: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """List the models of scssl that the hub has.
+
+    Parameters
+    ----------
+    owner
+        Only those of one user or organisation.
+    limit
+        At most so many.
+
+    Returns
+    -------
+    list of dict
+        ``model`` (``owner/name``), ``revision`` (commit), ``modified`` (ISO 8601), ``downloads``.
+
+    Raises
+    ------
+    DataError
+        If the hub cannot be reached.
+    """
+    hub = import_extra("huggingface_hub", extra="hub")
+    with understood(None, doing="listed from"):
+        found = list(api(hub).list_models(filter=LIBRARY, author=owner, limit=limit))
+    return [
+        {
+            "model": entry.id,
+            "revision": entry.sha,
+            "modified": None if entry.last_modified is None else entry.last_modified.isoformat(),
+            "downloads": entry.downloads,
+        }
+        for entry in found
+    ]
+
+
+def _fetch(wanted: HubId) -> Path:
+    """Return the folder of a model in the cache, complete and checked."""
+    hub = import_extra("huggingface_hub", extra="hub")
+    kept = cached(hub, wanted)
+    if kept is not None and (offline(hub) or COMMIT.fullmatch(wanted.revision)):
+        return kept
+    if offline(hub):
+        message = f"{wanted} is not in the cache, and HF_HUB_OFFLINE is set; fetch it with a network: scssl models pull"
+        raise DataError(message)
+    try:
+        with understood(wanted, doing="downloaded from"):
+            info = api(hub).model_info(wanted.repo, revision=wanted.revision, files_metadata=True)
+    except DataError as error:
+        if kept is None or not unreachable(error.__cause__):
+            raise
+        logger.warning("%s The model in the cache is used: %s", error, kept)
+        return kept
+    if info.sha is None or not COMMIT.fullmatch(info.sha):
+        message = f"{wanted}: the hub does not say which commit that is"
+        raise DataError(message)
+    files = _files(info, wanted)
+    pinned = HubId(repo=wanted.repo, revision=info.sha)
+    missing = {name: file for name, file in files.items() if in_cache(hub, pinned, name) is None}
+    if missing:
+        _announce(wanted, info, missing, cache=cache_dir(hub))
+    for name, file in reversed(files.items()):
+        with understood(wanted, doing="downloaded from"), bars(hub):
+            path = Path(
+                hub.hf_hub_download(
+                    wanted.repo,
+                    name,
+                    revision=info.sha,
+                    cache_dir=cache_dir(hub),
+                    endpoint=endpoint(),
+                    library_name=LIBRARY,
+                )
+            )
+        check(path, file, where=str(wanted))
+    remember(hub, wanted, commit=info.sha)
+    return path.parent
+
+
+def _files(info: Any, wanted: HubId) -> dict[str, Published]:
+    """Return what the hub says of a model's files."""
+    listed = {entry.rfilename: entry for entry in info.siblings or []}
+    absent = [name for name in NEEDED if name not in listed]
+    if absent:
+        message = f"{wanted} is not a model of scssl: it has no {', '.join(absent)}"
+        raise FormatError(message)
+    files = {}
+    for name in FILES:
+        if name in listed:
+            lfs = listed[name].lfs
+            files[name] = Published(
+                size=listed[name].size, sha256=None if lfs is None else lfs.sha256, blob=listed[name].blob_id
+            )
+    if (files[CONFIG].size or 0) > MAX_CONFIG_BYTES:
+        message = f"{wanted}: its {CONFIG} is larger than any model's ({files[CONFIG].size:,} bytes)"
+        raise FormatError(message)
+    return files
+
+
+def _announce(wanted: HubId, info: Any, files: dict[str, Published], *, cache: str) -> None:
+    sizes = [file.size for file in files.values()]
+    amount = f"{sum(size or 0 for size in sizes) / 1e6:.1f} MB" if None not in sizes else "size not told by the hub"
+    data = info.card_data
+    licence = str((data.get("license") if data is not None else None) or "licence not stated")
+    announce(f"downloading {wanted} ({info.sha[:10]}): {len(files)} files, {amount}, {licence} -> {cache}")

@@ -1,0 +1,90 @@
+"""Models in the cache of the hub's client: found without a network, and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from scssl.errors import FormatError
+from scssl.model_files import CARD, CONFIG, GENES, PROGRAMMES, WEIGHTS
+from scssl.model_hub_client import cache_dir
+
+if TYPE_CHECKING:
+    from scssl.model_hub_client import HubId
+
+NEEDED: Final = (CONFIG, GENES, WEIGHTS)
+FILES: Final = (*NEEDED, CARD, PROGRAMMES)
+"""All that is ever taken from a repository, whatever else it holds."""
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What the hub says of a file."""
+
+    size: int | None
+    sha256: str | None
+    blob: str | None
+    """Of git: what small files are known by."""
+
+
+def cached(hub: Any, wanted: HubId) -> Path | None:
+    """Return the folder of a complete model in the cache, checked against the names that its files are kept under."""
+    paths = {name: in_cache(hub, wanted, name) for name in FILES}
+    # The config is fetched last: where it is, the rest was.
+    if any(paths[name] is None for name in NEEDED):
+        return None
+    for name, path in paths.items():
+        if path is not None:
+            kept = path.resolve().name
+            is_sha256, is_blob = re.fullmatch(r"[0-9a-f]{64}", kept), COMMIT.fullmatch(kept)
+            said = Published(size=None, sha256=kept if is_sha256 else None, blob=kept if is_blob else None)
+            check(path, said, where=f"{wanted}, {name}")
+    folder = paths[CONFIG]
+    return None if folder is None else folder.parent
+
+
+def in_cache(hub: Any, wanted: HubId, name: str) -> Path | None:
+    """Return a file of a model in the cache, None if it is not there."""
+    found = hub.try_to_load_from_cache(wanted.repo, name, revision=wanted.revision, cache_dir=cache_dir(hub))
+    return Path(found) if isinstance(found, str) else None
+
+
+def remember(hub: Any, wanted: HubId, *, commit: str) -> None:
+    """Note in the cache which commit a branch or tag was, for use without a network."""
+    if wanted.revision == commit:
+        return
+    repo = Path(cache_dir(hub)) / hub.constants.REPO_ID_SEPARATOR.join(["models", *wanted.repo.split("/")])
+    ref = repo / "refs" / wanted.revision
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    temporary = ref.with_name(f"{ref.name}.{os.getpid()}")
+    temporary.write_text(commit, encoding="ascii")
+    temporary.replace(ref)
+
+
+def check(path: Path, file: Published, *, where: str) -> None:
+    """Make sure that a file is the one that was published."""
+    if file.sha256 is not None:
+        with path.open("rb") as stream:
+            good = hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+    elif file.blob is not None:
+        content = path.read_bytes()
+        # What git calls a file by; the hub keeps no other checksum of small ones.
+        digest = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+        digest.update(content)
+        good = digest.hexdigest() == file.blob
+    else:
+        good = True
+    if not good:
+        # Both the name and what it points to, so that the next call fetches it again.
+        resolved = path.resolve()
+        path.unlink(missing_ok=True)
+        resolved.unlink(missing_ok=True)
+        message = (
+            f"{where}: {path.name} is not the file that was published, its checksum differs; it was removed, try again"
+        )
+        raise FormatError(message)

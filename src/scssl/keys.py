@@ -43,3 +43,6 @@ SHIFT: Final = "scssl_shift"
 
 SETTINGS: Final = "scssl"
 """``uns``: settings, versions and provenance of what scssl wrote; one sub-dictionary per task."""
+
+RECORD: Final = "record"
+"""In a task's sub-dictionary of ``uns["scssl"]``: command, inputs, model, timings, scores and versions, as JSON."""

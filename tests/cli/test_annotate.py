@@ -79,6 +79,21 @@ def test_json_with_truth_and_map(folder, tmp_path, capsys):
     assert result["scores"]["accuracy"] == pytest.approx(accuracy / result["scores"]["n_cells"])
 
 
+def test_the_result_has_a_report_with_the_command_and_the_scores(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("scssl.report.embedding.umap", lambda Z, **_: Z[:, :2])
+    more = ("--truth", "truth", "--label-map", str(folder / "map.csv"), "--json", "--error-budget", "0")
+    assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert main(["report", str(tmp_path / "o.h5ad")]) == 0
+    html = (tmp_path / "o.html").read_text()
+    assert f"accuracy {scores['accuracy']:.3f}, macro F1 {scores['macro_f1']:.3f}." in html
+    record = json.loads(anndata.read_h5ad(tmp_path / "o.h5ad").uns["scssl"]["annotate"]["record"])
+    assert record["label_map"] == {"first": "type_1"}
+    assert [one["role"] for one in record["inputs"]] == ["cells to name", "labelled cells"]
+    assert record["model"]["preset"] == "small"
+    assert {"read, and learn from the reference", "name the cells", "score and explain"} == set(record["timings"])
+
+
 def test_scores_for_people_name_missing_types(folder, tmp_path, capsys):
     assert main(command(folder, tmp_path / "o.h5ad", "--truth", "truth")) == 0
     said = capsys.readouterr()

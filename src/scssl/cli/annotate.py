@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from scssl.cli._annotate_checks import check_apart, check_effect, check_folder, check_saved
 from scssl.cli._annotate_outcome import outcome
 from scssl.cli._estimate import estimate, seconds_to_explain, seconds_to_learn
+from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def annotate(
     from scssl.tasks.annotate.learn import place_labels
     from scssl.tasks.output import prepare_output, write_results
 
+    record = Record()
     also = [] if reference is None else [reference]
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added, also=also)
     if label_map is not None and truth is None:
@@ -159,10 +161,18 @@ def annotate(
         annotator.fit(
             reference, labels=labels, donor=donor, layer=reference_layer, ontology=tree, seed=seed, device=device
         )
+    record.lap("read, and learn from the reference")
     annotation = annotator.annotate(file, layer=layer, device=device, devices=devices)
+    record.lap("name the cells")
     scores = annotation.score(truth, label_map=names) if truth is not None else None
     explanation = annotator.explain(file, layer=layer, device=device) if explain is not None else None
-    results = annotation.results(key_added=key_added)
+    record.lap("score and explain")
+    record.read(file, role="cells to name", n_cells=n_cells)
+    record.read(reference, role="labelled cells", n_cells=n_reference)
+    results = record.into(
+        annotation.results(key_added=key_added), model=annotator.model,
+        scores=None if scores is None else scores.summary(), truth=truth, label_map=names,
+    )  # fmt: skip
     write_results(file, out, results)
     if explain is not None and explanation is not None:
         explain.mkdir(parents=True)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
+from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
 
 
@@ -67,11 +69,14 @@ def embed(
     from scssl.tasks.embed import embed as embed_cells
     from scssl.tasks.output import Results, prepare_output, write_results
 
+    record = Record()
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added)
+    check_apart(model, {"--out": out})
     with open_source(file, layer=layer) as source:
         n_cells, n_features = source.n_cells, source.n_features
     logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", estimate(file, n_cells=n_cells, n_features=n_features))
     cell_model = load(model)
+    record.lap("load the model")
     embedding = embed_cells(
         cell_model,
         file,
@@ -83,6 +88,8 @@ def embed(
         device=device,
         devices=devices,
     )
+    record.lap("embed")
+    record.read(file, role="cells to embed", n_cells=n_cells)
     key = key_added or keys.EMBEDDING
     settings = {
         "model": str(model),
@@ -92,7 +99,8 @@ def embed(
         "pca": pca,
         "versions": versions(),
     }
-    write_results(file, out, Results(task="embed", settings=settings, obsm={key: embedding}))
+    results = Results(task="embed", settings=settings, obsm={key: embedding})
+    write_results(file, out, record.into(results, model=cell_model))
     text = (
         f"{n_cells:,} cells embedded into {embedding.shape[1]} numbers each: {out}, obsm[{key!r}].\n"
         f"In scanpy: sc.pp.neighbors(adata, use_rep={key!r}); sc.tl.umap(adata)"

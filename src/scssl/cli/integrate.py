@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
+from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def integrate(
     from scssl.tasks.integrate.fitted import read_batches
     from scssl.tasks.output import prepare_output, write_results
 
+    record = Record()
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added)
     check_apart(model, {"--out": out, "--figures": figures, "--save": save})
     if figures is not None and figures.exists():
@@ -120,11 +122,18 @@ def integrate(
     logger.info("%s: %s cells of %d batches; %s", file.name, f"{n_cells:,}", len(cells.names), expected)
     if integrator is None:
         integrator = Integrator(model, batch=column, **settings).fit(file, layer=layer, seed=seed, device=device)
+    record.lap("read, embed and learn the study")
     found = integrator.integrate(file, batch=column, layer=layer, device=device)
+    record.lap("bring batches together")
     report = None
     if scored:
         report = score(found, file, panel=integrator.model.panel, labels=labels, layer=layer, seed=seed)
-    results = found.results(key_added=key_added)
+    record.lap("score")
+    record.read(file, role="cells to integrate", n_cells=n_cells)
+    results = record.into(
+        found.results(key_added=key_added), model=integrator.model, scores=None if report is None else report.summary(),
+        batch=column, labels=labels,
+    )  # fmt: skip
     write_results(file, out, results)
     if save is not None:
         integrator.save(save, overwrite=overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from cyclopts import Parameter
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate, seconds_to_reconstruct
 from scssl.cli._reconstruct_outcome import outcome
+from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ def reconstruct(
     from scssl.tasks.output import prepare_output
     from scssl.tasks.reconstruct.files import SETTINGS, check_place
 
+    record = Record()
     also = [] if reference is None else [reference]
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added, also=also)
     check_apart(model, {"--out": out, "--figures": figures, "--save": save})
@@ -133,11 +136,17 @@ def reconstruct(
         where = reference_layer if reference is not None else layer
         reconstructor.fit(reference or file, layer=where, seed=seed, device=device)
     options: dict[str, Any] = {"layer": layer, "device": device}
+    record.lap("read and learn")
     reading = reconstructor.read(file, genes=names, wanted=wanted, **options)
     scores = None
     if evaluate is not None:
         scores = reconstructor.evaluate(file, hold_out=evaluate, labels=labels, seed=seed, **options)
-    results = reading.write(file, out, key_added=key_added, panel=genes != "measured")
+        record.lap("score")
+    record.read(file, role="cells to reconstruct", n_cells=n_cells)
+    record.read(reference, role="cells to learn from")
+    noted = record.settings(model=reconstructor.model, scores=None if scores is None else scores.summary())
+    described = replace(reading, settings={**reading.settings, **noted})
+    results = described.write(file, out, key_added=key_added, panel=genes != "measured")
     if figures is not None and scores is not None:
         from scssl.report.reconstruct import write_figures
 

@@ -11,10 +11,11 @@ from scssl.cli.common import Common, Outcome
 
 
 def report(
-    run_dir: Path,
+    run: Path,
     /,
     *,
     out: Path | None = None,
+    truth: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     common: Common | None = None,  # noqa: ARG001 (read by cli.app)
 ) -> Outcome:
@@ -24,10 +25,14 @@ def report(
 
     Parameters
     ----------
-    run_dir
-        Folder that scssl pretrain or scssl demo wrote.
+    run
+        Folder that scssl pretrain, study or demo wrote, or .h5ad that another command wrote.
     out
-        File to write; RUN_DIR/report.html if not given. An older report there is replaced.
+        File to write; without it, report.html in the folder, or beside the .h5ad, with its name. An older report there
+        is replaced.
+    truth
+        Of an .h5ad with labels: column of obs with the true ones, to hold them against. That of scssl annotate --truth
+        without it.
     overwrite
         Replace the file even if it is not a report.
     common
@@ -37,7 +42,7 @@ def report(
 
     from scssl.report import render
 
-    path = render(run_dir, out=out, overwrite=overwrite)
+    path = render(run, out=out, truth=truth, overwrite=overwrite)
     size = path.stat().st_size
     text = f"{escape(str(path))} ({size / 1e6:.1f} MB): open it in a browser."
     return Outcome(result={"report": str(path), "bytes": size}, text=text)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
+from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def translate(
     from scssl.tasks.translate.output import write_mudata
     from scssl.tasks.translate.targets import read_target
 
+    record = Record()
     also = [] if reference is None else [reference]
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added, also=also, kinds=(".h5ad", ".h5mu"))
     check_apart(model, {"--out": out, "--scores": scores, "--save": save})
@@ -146,11 +148,19 @@ def translate(
         translator = Translator(model, **given)
         translator.fit(reference, target=target, donor=donor, layer=reference_layer, seed=seed, device=device)
         translator.check_written(written)
+    record.lap("read, and learn from the reference")
     translation = translator.translate(file, layer=layer, device=device)
+    record.lap("predict")
     found = None
     if truth is not None:
         found = translator.evaluate(file, target=truth, donor=donor, layer=layer, device=device)
-    results = translation.results(written=written, key_added=key_added)
+    record.lap("score")
+    record.read(file, role="cells to translate", n_cells=n_cells)
+    record.read(reference, role="cells with both measured", n_cells=n_reference)
+    results = record.into(
+        translation.results(written=written, key_added=key_added), model=translator.model,
+        scores=None if found is None else found.summary(),
+    )  # fmt: skip
     if out.suffix == ".h5mu":
         write_mudata(file, out, results, names=translation.scale.names)
     else:

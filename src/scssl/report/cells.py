@@ -11,7 +11,7 @@ from scssl.report.embedding import categories, is_number
 from scssl.report.style import palette
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_CELLS = 20_000
 """More cells are not drawn: the picture would not change, the page would get slow."""
 MISSING_CODE = 65_535
+MISSING_BYTE = 255
 
 
 def thin(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -37,7 +38,14 @@ def thin(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     return table.iloc[rows]
 
 
-def pack(points: NDArray[np.floating], colours: pd.DataFrame, *, panels: Sequence[str]) -> dict[str, Any]:
+def pack(
+    points: NDArray[np.floating],
+    colours: pd.DataFrame,
+    *,
+    panels: Sequence[str],
+    features: Mapping[str, Sequence[str]] | None = None,
+    hover: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Pack positions and columns for the page's script.
 
     Parameters
@@ -45,18 +53,26 @@ def pack(points: NDArray[np.floating], colours: pd.DataFrame, *, panels: Sequenc
     points
         (n_cells, 2) positions, at most `MAX_CELLS`.
     colours
-        One row per cell: the columns that can be chosen as colour and that hovering shows.
+        One row per cell: the columns that can be chosen as colour.
     panels
         Columns shown at first, one panel each.
+    features
+        Heading to columns with numbers of which there are many, such as the expression of genes; packed as bytes.
+    hover
+        Columns that hovering shows beside the one that is the colour; all that are no features by default.
 
     Returns
     -------
     dict
         JSON content: positions as uint16 over the span of each axis, categories as uint16 codes (65,535: missing),
-        numbers as float32 (NaN: missing), each little-endian and base64-coded.
+        numbers as float32 (NaN: missing), features as bytes over their span (255: missing), each little-endian and
+        base64-coded.
     """
+    heading = {name: title for title, names in (features or {}).items() for name in names}
+    obs = colours.drop(columns=list(heading))
+    shown = set(obs.columns if hover is None else hover)
     low, span = points.min(axis=0), np.maximum(np.ptp(points, axis=0), 1e-9)
-    orders = categories(colours)
+    orders = categories(obs)
     scaled = np.round((points - low) / span * 65_535).astype("<u2")
     return {
         "x": _base64(scaled[:, 0]),
@@ -65,9 +81,23 @@ def pack(points: NDArray[np.floating], colours: pd.DataFrame, *, panels: Sequenc
         "spanY": float(span[1]),
         # Drawn in random order, or the last cells hide the others where groups mix.
         "order": _base64(np.random.default_rng(0).permutation(len(points)).astype("<u2")),
-        "columns": [_column(colours[name], orders.get(name, [])) for name in colours.columns],
+        "columns": [
+            _feature(colours[name], heading[name]) if name in heading else _column(colours[name], orders.get(name, []))
+            for name in colours.columns
+        ],
+        "hover": [i for i, name in enumerate(colours.columns) if name in shown],
         "panels": [list(colours.columns).index(name) for name in panels],
     }
+
+
+def _feature(values: pd.Series, heading: str) -> dict[str, Any]:
+    numbers = values.to_numpy(dtype=np.float64)
+    known = np.isfinite(numbers)
+    low, high = (float(numbers[known].min()), float(numbers[known].max())) if known.any() else (0.0, 0.0)
+    codes = np.full(len(numbers), MISSING_BYTE, dtype=np.uint8)
+    codes[known] = np.round((numbers[known] - low) / max(high - low, 1e-12) * (MISSING_BYTE - 1))
+    name = str(values.name)
+    return {"name": name, "kind": "feature", "heading": heading, "min": low, "max": high, "codes": _base64(codes)}
 
 
 def _column(values: pd.Series, names: list[str]) -> dict[str, Any]:

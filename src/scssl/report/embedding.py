@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_LABELS = 40
+MANY_MORE = 1.5
+"""A column takes over the colours of another that has at most so many times its names."""
 
 
 def umap(
@@ -119,7 +121,7 @@ def categories(colours: pd.DataFrame) -> dict[str, list[str]]:
     """Return the names of each column that is not a number, in the order in which they get their colours.
 
     A column whose names are among those of another (predicted labels and true ones) takes over its order, so that a
-    name has one colour in both.
+    name has one colour in both; unless the other has many more (label sets), whose colours could not be told apart.
 
     Parameters
     ----------
@@ -129,7 +131,7 @@ def categories(colours: pd.DataFrame) -> dict[str, list[str]]:
     columns = [column for column in colours.columns if not is_number(colours[column])]
     own = {column: category_order(colours[column].dropna().astype(str).tolist()) for column in columns}
     return {
-        column: max((other for other in own.values() if set(names) <= set(other)), key=len)
+        column: max((o for o in own.values() if set(names) <= set(o) and len(o) <= MANY_MORE * len(names) + 2), key=len)
         for column, names in own.items()
     }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import re
+import tempfile
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,14 @@ import pandas as pd
 
 from scssl import __version__
 from scssl.errors import DataError, FormatError, SettingsError, import_extra
-from scssl.report.cells import MAX_CELLS, pack, thin
+from scssl.report.cells import pack, thin
+from scssl.report.compare import DRAWN, draw
 from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding
+from scssl.report.file_run import run_of_file
 from scssl.report.model_run import is_model, run_of_model
+from scssl.report.reliability import reliability
 from scssl.report.run import FILE, Run, Section
 from scssl.report.scores import score_bars
 from scssl.report.study import differences, learning_curves, method_scores, type_scores
@@ -26,22 +31,27 @@ from scssl.report.style import RC, TEXT
 from scssl.report.tables import flatten, seconds, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from matplotlib.figure import Figure
 
 GENERATOR = f"scssl {__version__}"
 
 
-def render(folder: str | Path, *, out: str | Path | None = None, overwrite: bool = False) -> Path:
-    """Make the report of a run folder.
+def render(
+    run: str | Path, *, out: str | Path | None = None, truth: str | None = None, overwrite: bool = False
+) -> Path:
+    """Make the report of a run.
 
     Parameters
     ----------
-    folder
-        Folder with ``run.json`` and the CSV files it names, or folder of a model or a study.
+    run
+        Folder with ``run.json`` and the CSV files it names; folder of a model or a study; or .h5ad with what a task of
+        scssl wrote.
     out
-        File to write; ``report.html`` in `folder` by default.
+        File to write. By default ``report.html`` in a folder; beside an .h5ad, its name with .html.
+    truth
+        Of an .h5ad with labels: column of obs with the true ones; that of ``scssl annotate --truth`` by default.
     overwrite
         Replace `out` even if it is not a report of scssl.
 
@@ -53,18 +63,31 @@ def render(folder: str | Path, *, out: str | Path | None = None, overwrite: bool
     Raises
     ------
     FormatError
-        If the folder is not that of a run, or a file of it is absent or unreadable.
+        If `run` is not a run, or a file of it is absent or unreadable.
     SettingsError
-        If `out` exists and is not a report.
+        If `out` exists and is not a report, or `truth` has no meaning here.
     MissingExtraError
         If jinja2 or matplotlib is not installed.
     """
-    folder = Path(folder)
+    folder = Path(run)
+    if folder.is_file():
+        out = folder.with_suffix(".html") if out is None else Path(out)
+        # Before a minute's work rather than after it.
+        for module in ("jinja2", "matplotlib", "umap"):
+            if find_spec(module) is None:
+                import_extra(module, extra="report")
+        _check_output(out, overwrite=overwrite)
+        with tempfile.TemporaryDirectory() as scratch:
+            found = run_of_file(folder, Path(scratch), truth=truth)
+            return write_page(found, folder=scratch, out=out, overwrite=overwrite)
+    if truth is not None:
+        message = f"{folder} is not an .h5ad file with labels, so a column of true ones ({truth!r}) has no meaning here"
+        raise SettingsError(message)
     if is_study_folder(folder):
-        run = run_of_study(folder)
+        found = run_of_study(folder)
     else:
-        run = run_of_model(folder) if is_model(folder) and not (folder / FILE).exists() else Run.open(folder)
-    return write_page(run, folder=folder, out=out, overwrite=overwrite)
+        found = run_of_model(folder) if is_model(folder) and not (folder / FILE).exists() else Run.open(folder)
+    return write_page(found, folder=folder, out=out, overwrite=overwrite)
 
 
 def write_page(run: Run, *, folder: str | Path, out: str | Path | None = None, overwrite: bool = False) -> Path:
@@ -126,7 +149,7 @@ def _check_output(out: Path, *, overwrite: bool) -> None:
 
 
 def _part(section: Section, folder: Path, prefix: str) -> dict[str, Any]:
-    data = _shown(_read(folder / section.file), section)
+    data = _shown(_read(folder / section.file, names=section.options.get("names", ())), section)
     part: dict[str, Any] = {
         "title": section.title,
         "text": section.text,
@@ -147,13 +170,13 @@ def _part(section: Section, folder: Path, prefix: str) -> dict[str, Any]:
     return part
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, *, names: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
         message = f"{path}: named in run.json but not there"
         raise FormatError(message)
     try:
         # "NA" and "None" are names that donors and types do have.
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(names, str))
     except (ValueError, UnicodeDecodeError) as error:
         message = f"{path}: not readable as CSV ({error})"
         raise FormatError(message) from error
@@ -196,14 +219,21 @@ def _curve(data: pd.DataFrame, section: Section) -> dict[str, Any]:
 
 def _embedding(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     x, y = section.options.get("x", "x"), section.options.get("y", "y")
+    features: dict[str, list[str]] = section.options.get("features", {})
     shown = thin(data)
     points, colours = shown[[x, y]].to_numpy(dtype=float), shown.drop(columns=[x, y])
-    panels = [name for name in section.options.get("colour", list(colours.columns)) if name in colours]
-    note = f"{len(data):,} cells. Point at one to see what it is; press a name to see those cells alone."
-    if len(shown) < len(data):
-        note = f"{MAX_CELLS:,} of {note}"
-    still = _png(embedding(points, colours[panels]))
-    return {"cells": pack(points, colours, panels=panels), "png": still, "note": note}
+    plain = colours.drop(columns=[name for names in features.values() for name in names])
+    panels = [name for name in section.options.get("colour", list(plain.columns)) if name in colours]
+    n_cells = int(section.options.get("n_cells", len(data)))
+    note = "Point at a cell, or touch it, to see what it is; press a name to see those cells alone."
+    note = (
+        f"{len(shown):,} of {n_cells:,} cells, drawn at random. {note}"
+        if len(shown) < n_cells
+        else (f"{n_cells:,} cells. {note}")
+    )
+    still = _png(embedding(points, colours[panels], title=section.options.get("axes", "UMAP")))
+    packed = pack(points, colours, panels=panels, features=features, hover=section.options.get("hover"))
+    return {"cells": packed, "png": still, "note": note}
 
 
 def _confusion(data: pd.DataFrame, section: Section) -> dict[str, Any]:
@@ -217,6 +247,15 @@ def _scores(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     return {"svg": _svg(figure, section.title), "table": table(data, name=section.file), "open": True}
 
 
+def _reliability(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    return {"svg": _svg(reliability(data), section.title), "table": table(data, name=section.file)}
+
+
+def _compared(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    figure = draw(section.kind, data, fdr=float(section.options.get("fdr", 0.05)))
+    return {"svg": _svg(figure, section.title), "table": table(data, name=section.file)}
+
+
 def _table(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     return {"table": table(data, name=section.file)}
 
@@ -226,11 +265,13 @@ _SHOW: dict[str, Callable[[pd.DataFrame, Section], dict[str, Any]]] = {
     "embedding": _embedding,
     "confusion": _confusion,
     "scores": _scores,
+    "reliability": _reliability,
     "table": _table,
     "methods": _methods,
     "differences": _differences,
     "curves": _curves,
     "types": _types,
+    **dict.fromkeys(DRAWN, _compared),
 }
 
 

@@ -22,7 +22,10 @@ FILE = "run.json"
 FORMAT = "scssl-run"
 VERSION = 1
 
-SectionKind = Literal["curve", "embedding", "confusion", "scores", "table", "methods", "differences", "curves", "types"]
+SectionKind = Literal[
+    "curve", "embedding", "confusion", "scores", "reliability", "table", "methods", "differences", "curves", "types",
+    "volcano", "shares", "share_changes", "state_shifts", "programme_shifts",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +37,26 @@ class Section:
     ``curve``
         Lines over training. ``x`` (column, default ``epoch``), ``y`` (list of columns), ``y_label``.
     ``embedding``
-        Cells in the plane. ``x``, ``y`` (columns, default ``x`` and ``y``), ``colour`` (list of columns; default all
-        others).
+        Cells in the plane. ``x``, ``y`` (columns, default ``x`` and ``y``), ``colour`` (columns shown at first; default
+        all others), ``hover`` (columns that pointing at a cell shows; default all that are no features), ``features``
+        (heading to columns, such as genes), ``n_cells`` (of how many the file has some), ``axes`` (their name).
     ``confusion``
         Rows are the true labels (first column), the other columns count the predicted ones.
     ``scores``
         ``value`` (column drawn as bars), ``label`` (column that names a bar), ``group`` (column that splits them),
         ``low`` and ``high`` (columns with the ends of an interval). The table is shown below the bars.
+    ``reliability``
+        A table as from `scssl.metrics.reliability_curve`.
     ``table``
         The table alone.
     ``methods``, ``differences``, ``curves``, ``types``
         Parts of a study: methods with their intervals, comparisons (``min_effect``), scores over ``x`` (named
         ``x_label``), and F1 by type and method. The first two know a ``prefix`` of the columns with the numbers.
+    ``volcano``, ``shares``, ``share_changes``, ``state_shifts``, ``programme_shifts``
+        Tables of a `scssl.tasks.Comparison`, drawn at a false discovery rate ``fdr``.
 
-    All kinds know ``where``: column to the one value that rows must have to be shown.
+    All kinds know ``where``: column to the one value that rows must have to be shown; and ``names``: columns that hold
+    names, even where these look like numbers.
     """
 
     kind: SectionKind
@@ -189,7 +198,8 @@ class Run:
         path = Path(folder) / FILE
         if not path.is_file():
             message = (
-                f"{folder}: no {FILE} there. Give a folder written by `scssl pretrain`, `scssl study` or `scssl demo`."
+                f"{folder}: no {FILE} there. Give a folder written by `scssl pretrain`, `scssl study` or `scssl demo`, "
+                "or an .h5ad file that another command wrote."
             )
             raise FormatError(message)
         try:

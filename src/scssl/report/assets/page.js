@@ -51,15 +51,32 @@ addEventListener("beforeprint", () => document.querySelectorAll("details").forEa
 const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 
+const spoken = (column) => (column.heading ? column.name : column.name.replaceAll("_", " "));
+
 function cellsPanel(data, chosen) {
   const panel = document.createElement("div");
   panel.className = "panel";
   const label = document.createElement("label");
   label.textContent = "Coloured by ";
   const select = document.createElement("select");
-  data.columns.forEach((column, i) => select.add(new Option(column.name.replaceAll("_", " "), i)));
+  const heads = new Map();
+  data.columns.forEach((column, i) => {
+    let place = select;
+    if (column.heading) {
+      if (!heads.has(column.heading)) {
+        const head = document.createElement("optgroup");
+        head.label = column.heading;
+        heads.set(column.heading, head);
+        select.append(head);
+      }
+      place = heads.get(column.heading);
+    }
+    place.append(new Option(spoken(column), i));
+  });
   select.value = chosen;
-  label.append(select);
+  // What is chosen, for print, where a list to choose from is of no use.
+  const chosenName = document.createElement("b");
+  label.append(select, chosenName);
   const canvas = document.createElement("canvas");
   const legend = document.createElement("div");
   legend.className = "legend";
@@ -96,10 +113,12 @@ function cellsPanel(data, chosen) {
     place = (i) => [width / 2 + (data.x[i] - 0.5) * data.spanX * scale, height / 2 - (data.y[i] - 0.5) * data.spanY * scale];
     const radius = Math.max(1, Math.min(3, Math.sqrt((width * height) / n) / 5));
     const c = column();
+    // Of a feature, high values above low ones: a gene of few cells would drown in the others.
+    const order = c.heading ? c.order : data.order;
     const faded = [];
     const strong = [];
     for (let k = 0; k < n; k++) {
-      const i = data.order[k];
+      const i = order[k];
       (only === null || (c.kind === "category" && c.codes[i] === only) ? strong : faded).push(i);
     }
     for (const [cells, alpha] of [[faded, 0.12], [strong, 0.85]]) {
@@ -116,8 +135,9 @@ function cellsPanel(data, chosen) {
 
   function list() {
     legend.replaceChildren();
+    chosenName.textContent = spoken(column());
     const c = column();
-    if (c.kind === "number") {
+    if (c.kind !== "category") {
       const ramp = document.createElement("span");
       ramp.className = "ramp";
       ramp.style.background = `linear-gradient(90deg, ${VIRIDIS.join(",")})`;
@@ -127,7 +147,9 @@ function cellsPanel(data, chosen) {
       return;
     }
     legend.removeAttribute("style");
+    const present = new Set(c.codes);
     c.names.forEach((name, code) => {
+      if (!present.has(code)) return;
       const button = document.createElement("button");
       button.type = "button";
       button.ariaPressed = "false";
@@ -136,14 +158,14 @@ function cellsPanel(data, chosen) {
       button.append(dot, name);
       button.addEventListener("click", () => {
         only = only === code ? null : code;
-        [...legend.children].forEach((other, k) => { other.ariaPressed = String(k === only); });
+        [...legend.children].forEach((other) => { other.ariaPressed = String(other === button && only === code); });
         draw();
       });
       legend.append(button);
     });
   }
 
-  canvas.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const box = canvas.getBoundingClientRect();
     const [mx, my] = [event.clientX - box.left, event.clientY - box.top];
     let best = -1;
@@ -155,15 +177,19 @@ function cellsPanel(data, chosen) {
     }
     tip.hidden = best < 0;
     if (best < 0) return;
-    tip.replaceChildren(...data.columns.flatMap((c) => {
+    const shown = [...new Set([...data.hover, Number(select.value)])].map((k) => data.columns[k]);
+    tip.replaceChildren(...shown.flatMap((c) => {
       const key = document.createElement("b");
-      key.textContent = c.name.replaceAll("_", " ") + ": ";
+      key.textContent = spoken(c) + ": ";
       return [key, textOf(c, best), document.createElement("br")];
     }));
     const x = canvas.offsetLeft + mx + 12;
     tip.style.left = Math.max(0, Math.min(x, panel.clientWidth - tip.offsetWidth)) + "px";
     tip.style.top = canvas.offsetTop + my + 14 + "px";
-  });
+  };
+  canvas.addEventListener("pointermove", point);
+  // A finger does not hover.
+  canvas.addEventListener("pointerdown", point);
   canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
   select.addEventListener("change", () => { only = null; list(); draw(); });
   list();
@@ -178,7 +204,12 @@ for (const box of document.querySelectorAll("[data-cells]")) {
   data.order = new Uint16Array(bytes(data.order));
   for (const column of data.columns) {
     if (column.kind === "category") column.codes = new Uint16Array(bytes(column.codes));
-    else column.values = new Float32Array(bytes(column.values));
+    else if (column.kind === "feature") {
+      const step = (column.max - column.min) / 254;
+      column.values = Float32Array.from(new Uint8Array(bytes(column.codes)), (v) => (v === 255 ? NaN : column.min + v * step));
+      const height = (i) => (Number.isNaN(column.values[i]) ? -Infinity : column.values[i]);
+      column.order = Uint16Array.from(data.order).sort((a, b) => height(a) - height(b) || 0);
+    } else column.values = new Float32Array(bytes(column.values));
   }
   const panels = document.createElement("div");
   panels.className = "panels";

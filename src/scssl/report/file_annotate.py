@@ -1,0 +1,239 @@
+"""The page of an annotation: labels, how sure they are, what was rejected, and how they hold against the truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scssl import keys
+from scssl.metrics import classification_scores, confusion_table, reliability_curve
+from scssl.report.file_told import Told, count
+from scssl.report.style import category_order
+
+if TYPE_CHECKING:
+    from scssl.report.file_tasks import FileContent, FileTask
+
+UNKNOWN, NO_LABEL = "unknown", "(no label)"
+DOUBTFUL = 0.5
+"""Labels with less confidence than this are more likely wrong than right, if confidence means what it says."""
+DONORS = ("donor", "donor_id", "patient", "sample")
+MOST_TYPES = 60
+"""A confusion of more types than this cannot be read."""
+
+
+def tell_annotate(told: Told, task: FileTask, content: FileContent, *, truth: str | None) -> None:
+    """Add what there is to say of an annotation.
+
+    Parameters
+    ----------
+    told
+        To be added to.
+    task, content
+        What was written, and the file.
+    truth
+        Column of obs with the true labels; that of the command by default.
+    """
+    obs, name = content.obs, task.named(keys.LABEL)
+    if name not in obs:
+        told.summary.append(f"obs[{name!r}] is no longer in the file, so its labels cannot be shown.")
+        return
+    truth = truth or task.record.get("truth")
+    truth = truth if truth in obs else None
+    columns = [
+        name,
+        *([truth] if truth else []),
+        *(task.named(k) for k in (keys.CONFIDENCE, keys.LABEL_SET, keys.UNKNOWN)),
+    ]
+    told.columns = [column for column in columns if column in obs]
+    labels = obs[name].astype(object).where(obs[name].notna(), NO_LABEL).astype(str)
+    confidence = obs[task.named(keys.CONFIDENCE)].astype(float) if task.named(keys.CONFIDENCE) in obs else None
+    unknown = obs[task.named(keys.UNKNOWN)].astype(str) if task.named(keys.UNKNOWN) in obs else None
+    told.summary += _summary(task, labels, confidence=confidence, unknown=unknown)
+    told.section(
+        _labels(labels, confidence), "labels", later=False, title="Labels",
+        text="How many cells got which label. Confidence is the probability of the label"
+        + (", learned on held-out donors of the reference." if "calibrated" in str(task.settings.get("confidence", ""))
+           else ". It was not calibrated, so take it as a ranking."),
+    )  # fmt: skip
+    if truth is not None:
+        _against_truth(told, task, obs, truth=truth, labels=labels, confidence=confidence)
+    donor = next((column for column in DONORS if column in obs and len(obs[column].dropna().unique()) > 1), None)
+    if donor is not None:
+        right = None if truth is None else _true(task, obs[truth]) == labels
+        table = _by_donor(obs[donor], labels, confidence=confidence, right=right)
+        text = f"By obs[{donor!r}]. A donor with much lower confidence, or many unknown cells, is unlike the reference."
+        told.section(table, "donors", title="Donors", text=text, options={"names": [donor]})
+    if task.named(keys.LABEL_SET) in obs:
+        told.section(_sets(obs[task.named(keys.LABEL_SET)], labels), "sets", title="Label sets", text=_set_text(task))
+    if unknown is not None and (unknown != "").any():
+        reasons = unknown[unknown != ""].value_counts()
+        table = pd.DataFrame({"why": reasons.index, "cells": reasons.to_numpy()})
+        budget = task.settings.get("error_budget")
+        text = "Cells that are unlike the reference's." + (
+            f" By design about {float(budget):.0%} of the cells of known types are called so."
+            if budget is not None
+            else ""
+        )
+        told.section(table, "unknown", title="Unknown cells", text=text)
+    _held_out(told, task)
+
+
+def _summary(
+    task: FileTask, labels: pd.Series, *, confidence: pd.Series | None, unknown: pd.Series | None
+) -> list[str]:
+    settings = task.settings
+    known = labels[~labels.isin([UNKNOWN, NO_LABEL])]
+    how = {
+        "zero_shot": f"each takes the label of its {settings.get('k', 5)} nearest labelled cells",
+        "probe": "a logistic regression on the embedding says the label",
+        "finetune": "encoder and classifier were trained on the labels",
+        "scratch": "a network was trained on the labels from random weights",
+    }.get(str(settings.get("mode")), "")
+    reference = str(settings.get("reference", "a reference")).rsplit("/", 1)[-1]
+    learned = count(int(settings.get("n_reference_cells", 0)), "labelled cell")
+    first = (
+        f"{count(len(labels), 'cell')} were named after {learned} of {reference}, "
+        f"obs[{settings.get('labels', '?')!r}]: {how}."
+    )
+    top = known.value_counts()
+    listed = ", ".join(f"{name} ({n / len(labels):.0%})" for name, n in top.head(3).items())
+    second = f"{count(len(top), 'label')} were given; most often {listed}." if len(top) else "No cell got a label."
+    if confidence is not None:
+        doubtful = int((confidence[known.index] < DOUBTFUL).sum())
+        second += f" Mean confidence is {confidence[known.index].mean():.2f}"
+        second += (
+            f"; {count(doubtful, 'label')} have less than {DOUBTFUL}: look at them before you use them."
+            if doubtful
+            else "."
+        )
+    if unknown is not None:
+        n = int((labels == UNKNOWN).sum())
+        second += f" {count(n, 'cell')} ({n / len(labels):.1%}) were called unknown."
+    if (labels == NO_LABEL).any():
+        second += (
+            f" {count(int((labels == NO_LABEL).sum()), 'cell')} have no counts on the model's genes, and no label."
+        )
+    return [first, second]
+
+
+def _labels(labels: pd.Series, confidence: pd.Series | None) -> pd.DataFrame:
+    table = labels.value_counts().rename_axis("label").reset_index(name="cells")
+    table["share"] = (table["cells"] / len(labels)).round(4)
+    if confidence is not None:
+        by = confidence.groupby(labels)
+        table["mean_confidence"] = table["label"].map(by.mean()).round(3)
+        table[f"below_{DOUBTFUL}"] = table["label"].map(by.apply(lambda values: int((values < DOUBTFUL).sum())))
+    return table
+
+
+def _by_donor(
+    donors: pd.Series, labels: pd.Series, *, confidence: pd.Series | None, right: pd.Series | None
+) -> pd.DataFrame:
+    by = donors.astype(str).to_numpy()
+    donor = str(donors.name)
+    table: pd.DataFrame = labels.groupby(by).size().rename_axis(donor).reset_index(name="cells")
+    measures: dict[str, pd.Series | None] = {
+        "mean_confidence": confidence, "unknown_share": (labels == UNKNOWN).astype(float), "accuracy": right,
+    }  # fmt: skip
+    for name, values in measures.items():
+        if values is not None:
+            table[name] = table[donor].map(values.astype(float).groupby(by).mean()).round(3)
+    order = {donor: i for i, donor in enumerate(category_order(table[donor].tolist()))}
+    return table.sort_values(donor, key=lambda column: column.map(order))
+
+
+def _true(task: FileTask, column: pd.Series) -> pd.Series:
+    """Return the true names, as the reference spells them; None for cells without one."""
+    from scssl.tasks.annotate.labels import map_labels, read_labels
+
+    obs = column.to_frame("truth").reset_index(drop=True)
+    names = map_labels(read_labels(obs, "truth", file="the file"), task.record.get("label_map"))
+    return names.set_axis(column.index)
+
+
+def _against_truth(
+    told: Told, task: FileTask, obs: pd.DataFrame, *, truth: str, labels: pd.Series, confidence: pd.Series | None
+) -> None:
+    true = _true(task, obs[truth])
+    known = true.notna()
+    scores = classification_scores(true[known].to_numpy(), labels[known].to_numpy())
+    sentence = (
+        f"Against obs[{truth!r}], {count(scores.n_cells, 'cell')} of {count(len(scores.per_class), 'type')}: accuracy "
+        f"{scores.accuracy:.3f}, macro F1 {scores.macro_f1:.3f}"
+    )
+    # What a rejected cell would have been called is known to the command alone.
+    guessed = task.scores if task.record.get("truth") == truth else {}
+    if guessed and (labels == UNKNOWN).any():
+        sentence += (
+            f", where cells called unknown count as wrong; {guessed['accuracy']:.3f} and {guessed['macro_f1']:.3f} by "
+            "the best guess for all"
+        )
+    elif (labels == UNKNOWN).any():
+        sentence += ", where cells called unknown count as wrong"
+    sentence += "."
+    if hierarchical := task.scores.get("hierarchical"):
+        sentence += (
+            " Where a kind of the true type counts as right, by the Cell Ontology: accuracy "
+            f"{hierarchical['accuracy']:.3f}, macro F1 {hierarchical['macro_f1']:.3f}."
+        )
+    told.summary.append(sentence)
+    table = confusion_table(true[known].astype(str), labels[known])
+    if len(table.columns) <= MOST_TYPES:
+        table = table.reindex(index=category_order(list(table.index)), columns=category_order(list(table.columns)))
+        text = "Each row is a true type; the shade says which share of its cells got which label."
+        told.section(table, "confusion", index=True, kind="confusion", title="What is taken for what", text=text)
+    per_class = scores.per_class.drop(columns="in_reference").round(4).reset_index()
+    told.section(per_class, "types", title="Types", text="Precision, recall and F1 of each true type.")
+    kept = known & ~labels.isin([UNKNOWN, NO_LABEL])
+    if confidence is not None and kept.any():
+        right = (true[kept] == labels[kept]).to_numpy(dtype=bool)
+        curve = reliability_curve(right, confidence=confidence[kept].to_numpy(dtype=float))
+        text = (
+            "How often a label is right, by its confidence. On the dashed line a confidence of 0.8 is right in 80 % of "
+            "the cells; below it labels are surer than they should be. Unknown cells are left out."
+        )
+        told.section(curve, "reliability", kind="reliability", title="Does confidence mean what it says?", text=text)
+
+
+def _sets(sets: pd.Series, labels: pd.Series) -> pd.DataFrame:
+    names = sets.astype(object).where(sets.notna(), "").astype(str)
+    table = names[labels != NO_LABEL].value_counts().rename_axis("label_set").reset_index(name="cells")
+    table["share"] = (table["cells"] / max(len(names), 1)).round(4)
+    return table[table["label_set"] != ""]
+
+
+def _set_text(task: FileTask) -> str:
+    rate = task.settings.get("error_rate")
+    text = (
+        "Which labels cannot be ruled out for a cell: one where the data settle it; where not, several, or their kin."
+    )
+    if rate is not None:
+        held = task.settings.get("held_out", {})
+        unit = {"cells": "cells", "few donors": "donors, of which the reference has few,"}.get(
+            str(held.get("rate_holds_for")), "donors"
+        )
+        text += f" Made to miss the true label of {float(rate):.0%} of the cells, for {unit} like the reference's."
+    return text
+
+
+def _held_out(told: Told, task: FileTask) -> None:
+    held: dict[str, Any] = dict(task.settings.get("held_out") or {})
+    if "accuracy" not in held:
+        return
+    unit = str(held.get("unit", "cells"))
+    told.summary.append(
+        f"Tried on {count(int(held['n_cells']), 'cell')} of the reference whose {unit} were held out: accuracy "
+        f"{held['accuracy']:.2f} at a mean confidence of {held['confidence']:.2f}. New data may do worse."
+    )
+    columns = {"rejected_wrongly": "called unknown though known", "found_when_unknown": "called unknown when taken out"}
+    table = pd.DataFrame({new: pd.Series(held[old], dtype=float) for old, new in columns.items() if old in held})
+    if len(table):
+        text = (
+            "From held-out cells of the reference: the share of a type that is called unknown by mistake, and the "
+            "share that would be if the reference did not have the type. Where the latter is low, a new type of that "
+            "kind will get the name of another."
+        )
+        told.section(
+            table.rename_axis("type").reset_index(), "rejection", title="Would a new type be noticed?", text=text
+        )

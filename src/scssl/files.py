@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -26,3 +27,23 @@ def usual_permissions(file: Path) -> None:
         file.chmod(stat.S_IMODE(probe.stat().st_mode))
     finally:
         probe.unlink()
+
+
+def why_unwritable(out: Path) -> str | None:
+    """Say why a file or folder cannot be made at a place, before any work is done for it.
+
+    Parameters
+    ----------
+    out
+        The place; folders on the way to it may be missing.
+
+    Returns
+    -------
+    str or None
+        The reason, to follow the name of the place; None if nothing stands in the way.
+    """
+    # The nearest folder that exists decides whether the missing ones below it can be made.
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return f"cannot be written: {folder} is not a folder that you may write to"

@@ -59,7 +59,10 @@ CHANGED = {
     "mouse genes": (mouse, "look like mouse genes"),
 }
 
-VARIANTS = {"nan", "infinite", "too large whole", "numbered genes"}
+VARIANTS = {
+    "negative", "nan", "infinite", "fraction", "too large", "too large whole", "no genes", "no matrix", "unknown genes",
+    "numbered genes",
+}  # fmt: skip
 """What is found by the same lines as others: a few commands show that it is."""
 
 

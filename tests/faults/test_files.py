@@ -116,7 +116,7 @@ DAMAGED = {
     "zarr": ("a.zarr", broken_zarr, "damaged"),
     "zarr incomplete": ("a.zarr", incomplete_zarr, "parts of its data are missing"),
 }
-VARIANTS = {"folder", "model", "names", "gzip truncated", "gzip damaged", "not UTF-8", "zarr incomplete"}
+VARIANTS = set(DAMAGED) - {"missing", "truncated", "indices"}
 """What is found by the same lines as others: a few commands show that it is."""
 
 

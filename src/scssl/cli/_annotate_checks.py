@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scssl.errors import SettingsError
+from scssl.files import why_unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,13 +49,17 @@ def _refuse(name: str, why: str) -> None:
 
 
 def check_apart(model: Path, results: dict[str, Path | None]) -> None:
-    """No result may be in the place of another, or in the model's folder."""
+    """No result may be in the place of another, in the model's folder, or where it cannot be written."""
     given = {"--model": model, **{option: path for option, path in results.items() if path is not None}}
     for inner in given.keys() & results.keys():
         for outer in given.keys() - {inner}:
             if given[inner].resolve().is_relative_to(given[outer].resolve()):
                 message = f"{inner} {given[inner]} lies in {outer} {given[outer]}; choose another place for {inner}"
                 raise SettingsError(message)
+    for option in given.keys() & results.keys():
+        if problem := why_unwritable(given[option]):
+            message = f"{option} {given[option]}: {problem}"
+            raise SettingsError(message)
 
 
 def check_saved(model: Path, given: dict[str, Any]) -> None:

@@ -118,6 +118,6 @@ def _sizes(model: Path) -> tuple[int, int, int]:
             content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             shape = content["config"]["architecture"]
             return int(content["n_genes"]), int(shape["hidden"][0]), int(shape["n_latent"])
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
             continue
     return USUAL

@@ -130,8 +130,8 @@ def _set_k(search: SimilarCells, k: int | None) -> None:
 
 def _check_out(out: Path, *, file: Path, reference: Path | None, overwrite: bool) -> None:
     from scssl.errors import SettingsError, import_extra
+    from scssl.files import why_unwritable
 
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
     problem = None
     if not out.name.endswith((".csv", ".csv.gz", ".parquet")):
         problem = "the table is written as .csv, .csv.gz or .parquet; give a name that ends so"
@@ -143,8 +143,8 @@ def _check_out(out: Path, *, file: Path, reference: Path | None, overwrite: bool
         problem = "this is a folder; give the name of a file"
     elif out.exists() and not overwrite:
         problem = "exists already; choose another name, or add --overwrite"
-    elif not folder.is_dir() or not os.access(folder, os.W_OK):
-        problem = f"cannot be written: {folder} is not a folder that you may write to"
+    else:
+        problem = why_unwritable(out)
     if problem:
         message = f"{out}: {problem}"
         raise SettingsError(message)

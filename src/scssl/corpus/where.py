@@ -69,8 +69,17 @@ class Condition:
         """Names of the columns it looks at."""
         return list(dict.fromkeys(self._columns))
 
-    def holds(self, obs: pd.DataFrame, *, file: str = "") -> NDArray[np.bool_]:
+    def holds(self, obs: pd.DataFrame, *, file: str = "", there: Sequence[str] | None = None) -> NDArray[np.bool_]:
         """(n_cells,) whether the condition holds.
+
+        Parameters
+        ----------
+        obs
+            Annotation of the cells, with at least the columns of the condition that there are.
+        file
+            What to call the cells in messages.
+        there
+            All columns that there are, for messages; those of `obs` by default.
 
         Raises
         ------
@@ -79,7 +88,7 @@ class Condition:
         """
         missing = [column for column in self.columns if column not in obs.columns]
         if missing:
-            known = ", ".join(map(str, obs.columns)) or "none"
+            known = ", ".join(map(str, obs.columns if there is None else there)) or "none"
             message = f"{file or 'obs'}: no column {missing[0]!r} for --where {self.text!r}; columns there are: {known}"
             raise DataError(message)
         return self._evaluate(self._body, obs, file)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +52,7 @@ class GenePanel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", np.array([str(i) for i in self.ids], dtype=object))
         object.__setattr__(self, "symbols", np.array([str(s) for s in self.symbols], dtype=object))
+        self.ids.flags.writeable = self.symbols.flags.writeable = False
         if len(self.ids) == 0:
             message = f"gene panel {self.name!r} is empty"
             raise DataError(message)
@@ -100,6 +101,7 @@ class GenePanel:
         return np.array([self._positions.get(gene, UNKNOWN) for gene in ids], dtype=np.int64)
 
     @classmethod
+    @cache  # commands ask for it several times, and it cannot be changed
     def builtin(cls, name: str) -> Self:
         """Return a built-in panel: all protein-coding genes of a species, ordered by Ensembl ID.
 

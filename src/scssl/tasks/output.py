@@ -18,7 +18,7 @@ from scssl import keys
 from scssl.corpus.sources.formats import anndata_kind
 from scssl.corpus.sources.source import open_source, plain_strings
 from scssl.errors import DataError, SettingsError
-from scssl.files import usual_permissions
+from scssl.files import usual_permissions, why_unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,17 +111,14 @@ def prepare_output(
         problem = f"results are written as {' or '.join(kinds)}; give a name that ends so"
     elif out.exists() and any(path.exists() and out.samefile(path) for path in (file, *also)):
         problem = "this is the input, which is never changed; give another name"
-    elif file.is_dir() and out.resolve().is_relative_to(file.resolve()):
-        problem = f"this lies in the input, {file}, which is never changed; choose another folder"
+    elif inside := next((p for p in (file, *also) if p.is_dir() and out.resolve().is_relative_to(p.resolve())), None):
+        problem = f"this lies in the input, {inside}, which is never changed; choose another folder"
     elif out.is_dir():
         problem = "this is a folder; give the name of a file"
     elif out.exists() and not overwrite:
         problem = "exists already; choose another name, or add --overwrite"
     else:
-        # The nearest folder that exists decides whether the missing ones below it can be made.
-        folder = next(parent for parent in out.absolute().parents if parent.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            problem = f"cannot be written: {folder} is not a folder that you may write to"
+        problem = why_unwritable(out)
     if problem:
         message = f"{out}: {problem}"
         raise SettingsError(message)

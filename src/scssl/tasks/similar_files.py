@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scssl.errors import FormatError, SettingsError
-from scssl.files import usual_permissions
+from scssl.files import usual_permissions, why_unwritable
 from scssl.tasks.annotate.seal import check, seal
 from scssl.tasks.similar import Backend, Reference
 
@@ -74,11 +74,14 @@ def check_place(path: Path, *, overwrite: bool) -> None:
     Raises
     ------
     SettingsError
-        If there is something else at `path`, or `overwrite` was not asked for.
+        If there is something else at `path`, or `overwrite` was not asked for, or it cannot be written to.
     """
     if path.exists() and not (overwrite and (path / SETTINGS).is_file()):
         fix = f"it is no {WHAT}, choose another folder" if overwrite else "choose another folder, or overwrite it"
         message = f"{path} exists already; {fix}"
+        raise SettingsError(message)
+    if problem := why_unwritable(path):
+        message = f"{path}: {problem}"
         raise SettingsError(message)
 
 

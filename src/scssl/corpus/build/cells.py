@@ -81,9 +81,10 @@ def read_cells(source: CellSource, settings: BuildSettings, *, name: str) -> Cel
     n = len(obs)
     keep = np.ones(n, dtype=bool)
     if settings.where is not None:
-        keep = Condition(settings.where).holds(obs, file=source.file)
+        keep = Condition(settings.where).holds(obs, file=source.file, there=source.columns)
     if settings.source is not None and settings.source not in obs.columns:
-        message = f"{source.file}: no column {settings.source!r} for --source; columns there are: {_listed(obs)}"
+        there = ", ".join(source.columns) or "none"
+        message = f"{source.file}: no column {settings.source!r} for --source; columns there are: {there}"
         raise DataError(message)
     origin = _coded(obs, settings.source, file=source.file) if settings.source else Coded(np.full(n, -1, np.int32), [])
     origin = _fill(origin, [name] * n) if (origin.codes < 0).any() else origin
@@ -179,10 +180,6 @@ def unique_names(names: NDArray[Any]) -> tuple[NDArray[np.object_], int]:
         unique[position] = f"{name}-{number}"
         taken.add(unique[position])
     return unique, int(repeated.size)
-
-
-def _listed(obs: pd.DataFrame) -> str:
-    return ", ".join(map(str, obs.columns)) or "none"
 
 
 def _coded(obs: pd.DataFrame, column: str, *, file: str, missing: Sequence[str] = ()) -> Coded:

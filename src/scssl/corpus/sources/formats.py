@@ -34,6 +34,8 @@ def open_path(path: Path, *, layer: str | None = None, obs_columns: Sequence[str
         if tenx.is_mtx_folder(path):
             return tenx.open_mtx_folder(path, layer=layer)
         message = f"{path}: this folder holds no cells that scssl can read; it reads {KINDS}"
+        if (path / "genes.tsv").is_file() and (path / "train").is_dir():
+            message = f"{path}: not a corpus any more, its corpus.json is missing. Copy it again, or build it again"
         raise DataError(message)
     if path.stat().st_size == 0:
         message = f"{path}: the file is empty (0 bytes)"

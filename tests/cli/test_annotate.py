@@ -80,7 +80,7 @@ def test_json_with_truth_and_map(folder, tmp_path, capsys):
 
 
 def test_the_result_has_a_report_with_the_command_and_the_scores(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("scssl.report.file_run.lay_out", lambda Z, X: Z[:, :2])  # noqa: ARG005
+    monkeypatch.setattr("scssl.report.file_run.lay_out", lambda Z, X: Z[:, :2])
     more = ("--truth", "truth", "--label-map", str(folder / "map.csv"), "--json", "--error-budget", "0")
     assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]

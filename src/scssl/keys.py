@@ -41,6 +41,25 @@ RECONSTRUCTED: Final = "scssl_reconstructed"
 SHIFT: Final = "scssl_shift"
 """``obs``: how far cells of the type move under a condition, in units of how donors differ, float32."""
 
+CONTROL_CELL: Final = "scssl_control_cell"
+"""``obs`` of simulated cells: name of the control cell that a cell was made of."""
+
+SIMULATED_TYPE: Final = "scssl_type"
+"""``obs`` of simulated cells: cell type whose change was predicted, categorical."""
+
+SIMULATED_DONOR: Final = "scssl_donor"
+"""``obs`` of simulated cells: donor, categorical."""
+
+SIMULATED_BY: Final = "scssl_method"
+"""``obs`` of simulated cells: the model, or the baseline, that predicted them, categorical."""
+
+CASE_MEASURED: Final = "scssl_case_measured"
+"""``obs`` of simulated cells: whether cells of the same type and donor were learned from under the case, bool."""
+
+CHANGE: Final = "scssl_change"
+"""``varm`` of simulated cells: table, genes by groups, change of log1p of mean counts per 10,000. With "_sd": how far it
+may be off."""
+
 SETTINGS: Final = "scssl"
 """``uns``: settings, versions and provenance of what scssl wrote; one sub-dictionary per task."""
 

@@ -17,7 +17,20 @@ from scssl.cli.app import COMMANDS, CORPUS_COMMANDS, MODELS_COMMANDS
 
 ROOT = Path(scssl.__file__).parent
 REPOSITORY = ROOT.parent.parent
-BASE = ("compiled", "cores", "errors", "fetch", "files", "interruption", "keys", "launch", "log", "ranks", "__init__")
+BASE = (
+    "compiled",
+    "cores",
+    "environment",
+    "errors",
+    "fetch",
+    "files",
+    "interruption",
+    "keys",
+    "launch",
+    "log",
+    "ranks",
+    "__init__",
+)
 ROOMS = [
     "genes",
     "ontology",

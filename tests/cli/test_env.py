@@ -28,7 +28,7 @@ def test_env_as_json(capsys):
 
 
 def test_missing_extras_are_listed(capsys, monkeypatch):
-    monkeypatch.setattr("scssl.report.environment.extras", lambda: {"report": ["jinja2", "umap-learn"]})
+    monkeypatch.setattr("scssl.environment.extras", lambda: {"report": ["jinja2", "umap-learn"]})
     assert main(["env"]) == 0
     assert "extra report  missing jinja2, umap-learn" in " ".join(capsys.readouterr().out.split(" ")).replace(
         "   ", " "

@@ -66,8 +66,7 @@ class Record:
         **also
             What else the report of this task should know.
         """
-        from scssl.report.environment import machine, versions
-        from scssl.report.run import command_line
+        from scssl.environment import command_line, machine, versions
 
         training, cells = model.card.get("training", {}), model.card.get("data", {}).get("cells", {})
         content = {

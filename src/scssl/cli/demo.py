@@ -65,8 +65,8 @@ def demo(
 
     from scssl.cli._demo import Plan, run_demo
     from scssl.cores import n_cores
+    from scssl.environment import command_line
     from scssl.log import logger
-    from scssl.report.run import command_line
 
     logger.info(
         "the demo takes about 2 minutes on 2 cores (%d here), 2 GB of memory, %d MB of disk", n_cores(), DISK_MB

@@ -17,7 +17,7 @@ def env(*, common: Common | None = None) -> Outcome:  # noqa: ARG001 (read by cl
     """
     from rich.markup import escape
 
-    from scssl.report.environment import devices, executable, extras, machine, versions
+    from scssl.environment import devices, executable, extras, machine, versions
 
     found, computer, missing = versions(), machine(), extras()
     torch = devices()

@@ -116,7 +116,7 @@ def study(
     common
         Options that every command takes.
     """
-    from scssl.report.run import command_line
+    from scssl.environment import command_line
     from scssl.study import run
 
     _check_inputs(data, target)

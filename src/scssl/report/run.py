@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from shlex import quote
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from scssl.environment import machine, versions
 from scssl.errors import FormatError
-from scssl.report.environment import machine, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -211,14 +209,6 @@ class Run:
             message = f"{path}: not the record of a run (a JSON {type(content).__name__}, not an object)"
             raise FormatError(message)
         return cls.from_dict(content, file=str(path))
-
-
-def command_line() -> str:
-    """Return the command that runs now, quoted for a shell, to be kept in a `Run`."""
-    program = Path(sys.argv[0]).name
-    return " ".join(
-        quote(word) for word in ("scssl" if program in {"app.py", "__main__.py"} else program, *sys.argv[1:])
-    )
 
 
 def _section(record: Any, *, file: str) -> Section:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-from scssl.report import environment
+from scssl import environment
 
 
 def test_versions_match_the_modules():
@@ -45,7 +45,7 @@ def test_container_limits_count(monkeypatch, tmp_path):
 
 def test_nothing_heavy_is_imported():
     code = (
-        "import sys; from scssl.report.environment import *; versions(); machine(); extras();"
+        "import sys; from scssl.environment import *; versions(); machine(); extras();"
         "print([m for m in ('torch', 'anndata', 'matplotlib', 'numpy') if m in sys.modules])"
     )
     # The package's __init__ imports pandas; only the heavy ones matter.

@@ -7,6 +7,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from scssl.cores import n_cores
@@ -155,6 +156,14 @@ def _text(path: Path) -> str:
 
 def _first_line(path: Path) -> str:
     return _text(path).partition("\n")[0].strip()
+
+
+def command_line() -> str:
+    """Return the command that runs now, quoted for a shell; in Python without scssl's command line, the script."""
+    program = Path(sys.argv[0]).name
+    return " ".join(
+        quote(word) for word in ("scssl" if program in {"app.py", "__main__.py"} else program, *sys.argv[1:])
+    )
 
 
 def executable() -> str:

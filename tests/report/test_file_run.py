@@ -190,7 +190,7 @@ def other_tasks():
             "the best baseline, PCA, 0.300: the baseline",
         ),
         "integrate": ({"verdict": "Mixed well", "notes": ["few cells"], "scores": mixing}, "Mind: few cells."),
-        "embed": (None, "were embedded by the model m"),
+        "embed": (None, "were embedded by the model 'm'"),
     }
 
 

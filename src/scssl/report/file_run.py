@@ -141,7 +141,8 @@ def _cells(content: FileContent, folder: Path, *, truth: str | None, told: list[
     layer = next((str(t.settings["layer"]) for t in reversed(content.tasks) if t.settings.get("layer")), "X")
     logger.info("reading the counts of %s cells", f"{len(rows):,}")
     expression = read_expression(content.file, rows, layer=layer)
-    groups = next((_groups(obs[column]) for column in first if obs[column].dtype == object), None)
+    by = _grouping(obs, [column for column in (*_labels(content), truth) if column is not None], otherwise=first)
+    groups = None if by is None else _groups(obs[by])
     genes, are_markers = choose_genes(expression.X, groups)
     title = "Marker genes" if are_markers else "Genes that vary most"
     shown = [str(expression.symbols[gene]) for gene in genes]
@@ -172,11 +173,7 @@ def _cells(content: FileContent, folder: Path, *, truth: str | None, told: list[
     text = (
         f"A UMAP of {where}: cells near each other are alike; how far apart groups lie means little. Any column of "
         f"obs can be the colour, and {len(genes)} genes"
-        + (
-            f", those that set the groups of {_named(first, obs)} apart most"
-            if are_markers
-            else ", those that vary most"
-        )
+        + (f", those that set the groups of obs[{by!r}] apart most" if are_markers else ", those that vary most")
         + " (log1p of counts per 10,000)."
     )
     if left:
@@ -189,8 +186,16 @@ def _of(names: tuple[str, ...], obs: pd.DataFrame) -> list[str]:
     return [lower[name] for name in names if name in lower][:2]
 
 
-def _named(first: list[str], obs: pd.DataFrame) -> str:
-    return f"obs[{next(column for column in first if obs[column].dtype == object)!r}]"
+def _labels(content: FileContent) -> list[str]:
+    """Return the columns of obs with labels, as far as the tasks know."""
+    found = [task.named(keys.LABEL) for task in content.tasks if task.kind == "annotate"]
+    return found[::-1] + [str(task.record["labels"]) for task in content.tasks if task.record.get("labels")]
+
+
+def _grouping(obs: pd.DataFrame, labels: list[str], *, otherwise: list[str]) -> str | None:
+    """Return the column whose groups get markers: labels, or else types, or else whatever has names."""
+    wanted = [*labels, *_of(TYPES, obs), *otherwise]
+    return next((column for column in wanted if column in obs and obs[column].dtype == object), None)
 
 
 def _groups(names: pd.Series) -> NDArray[Any]:

@@ -40,7 +40,7 @@ def tell(task: FileTask, content: FileContent, *, folder: Path, truth: str | Non
 
 
 def _model_name(task: FileTask) -> str:
-    return str(task.settings.get("model", "a model")).rstrip("/").rsplit("/", 1)[-1]
+    return repr(str(task.settings.get("model", "?")).rstrip("/").rsplit("/", 1)[-1])
 
 
 def _embed(told: Told, task: FileTask, content: FileContent) -> None:
@@ -94,7 +94,9 @@ def _reconstruct(told: Told, task: FileTask, content: FileContent) -> None:
     if not scores:
         told.summary.append("Nothing was scored: add --evaluate thinned to the command to see how good it is.")
         return
-    table = pd.DataFrame.from_dict(scores["methods"], orient="index").rename_axis("method").reset_index()
+    # 0.0 is added as -0.0 would be read as something.
+    table = pd.DataFrame.from_dict(scores["methods"], orient="index").round(4) + 0.0
+    table = table.rename_axis("method").reset_index()
     mine, best = table.iloc[0], table.iloc[1:].sort_values("weighted_explained_variance").iloc[-1]
     ahead = mine["weighted_explained_variance"] > best["weighted_explained_variance"]
     told.summary.append(

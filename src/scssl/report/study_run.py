@@ -53,6 +53,10 @@ def run_of_study(folder: Path) -> Run:
             },
             data=_data(settings),
             timings={"study": float(settings["seconds"])},
+            # Those of the study, not of the page: one that did not note them has none.
+            versions=settings.get("versions", {}),
+            machine=settings.get("machine", {}),
+            created=settings.get("created", ""),
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         message = f"{folder}: a file of the study is damaged ({error}); run it again, and it will be made anew"

@@ -7,12 +7,14 @@ import json
 import shutil
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scssl.corpus.gather import gather as gather_corpus
+from scssl.environment import machine, versions
 from scssl.errors import DataError, ScsslError, SettingsError
 from scssl.log import logger
 from scssl.study import outcome
@@ -240,6 +242,9 @@ def run(
         "jobs": jobs,
         "threads": threads,
         "device": device,
+        "created": datetime.fromtimestamp(began, tz=UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "machine": machine(),
         "seconds": round(float(earlier) + (time.time() - began if missing or missing_networks else 0.0), 1),
     }
     _write(folder, verdict, settings, {

@@ -39,7 +39,7 @@ RECONSTRUCTED: Final = "scssl_reconstructed"
 """``var``: whether the gene's expression was reconstructed, bool."""
 
 SHIFT: Final = "scssl_shift"
-"""``obs``: how far cells of the type move under a condition, in units of how donors differ, float32."""
+"""``obs``: how far cells of the type move under a condition, 1 being the usual distance between types, float32."""
 
 CONTROL_CELL: Final = "scssl_control_cell"
 """``obs`` of simulated cells: name of the control cell that a cell was made of."""

@@ -110,11 +110,12 @@ def _state(part: pd.DataFrame, question: dict[str, Any], settings: ComparerSetti
     del question, settings
     row = part.iloc[0]
     if row["unit"] == "cell":
-        return f"energy distance {row['shift']:.2f} between the cells of both conditions", {"effect": np.nan}
-    times = max(float(row["relative_shift"]), 0.0)
+        words = f"cells lie {row['relative_shift']:.2f} of the usual distance between two cell types apart"
+        return words, {"effect": row["relative_shift"]}
     words = (
-        f"cells move by {times:.1f} times what two donors of one condition differ{_interval(row)}; the condition of "
-        f"cells of unseen donors is told with AUC {row['auc']:.2f} (0.5 is chance)"
+        f"cells move by {max(float(row['relative_shift']), 0.0):.2f} of the usual distance between two cell types"
+        f"{_interval(row)}; {row['condition_share']:.0%} of the distance between donors of different conditions is the "
+        f"condition; that of cells of unseen donors is told with AUC {row['auc']:.2f} (0.5 is chance)"
     )
     return words, {"effect": row["relative_shift"], "low": row["low"], "high": row["high"]}
 
@@ -178,18 +179,18 @@ def sentences(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
     question, (n_control, n_case) = design.question, design.n_donors
     said = [f"WARNING: {found.words}." for found in design.confounded]
     units = (
-        f"{n_control} donors, each under both conditions and compared with itself"
+        f"{n_control} donor{'s' * (n_control != 1)}, each under both conditions and compared with itself"
         if design.paired
-        else (f"{n_control} donor{'s' * (n_control != 1)} against {n_case}")
+        else f"{n_control} donor{'s' * (n_control != 1)} against {n_case}"
     )
     said.append(f"{question.case!r} was compared with {question.control!r}: {units}, {len(design.types)} cell types.")
     if not design.testable:
         said.append(
-            f"{'One donor' if min(n_control, n_case) == 1 else 'No donor'} on a side: whether anything here would be "
-            "seen in other donors cannot be known, however many cells there are, so nothing was tested. What follows "
-            "is how these cells differ, which may be the donors, the day or the sample as much as the condition."
+            "Fewer than two donors on a side: whether anything here would be seen in other donors cannot be known, "
+            "however many cells there are, so nothing was tested. What follows is how these cells differ, which may be "
+            "the donors, the day or the sample as much as the condition."
         )
-        return said
+        return said + [f"{name}: {'; '.join(words)}." for name, words in _by_type(answers)]
     found = answers[answers["found"]]
     said.append(
         f"{len(found)} of {answers['p_value'].notna().sum()} questions (does the share, the state, any gene, any "
@@ -203,21 +204,38 @@ def sentences(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
         hints = answers[answers["p_value"].notna()].head(3)
         said += [f"{row.cell_type}, {row.kind}: {row.what}; {row.sure}." for row in hints.itertuples()]
         said.append("Nothing found does not mean that nothing changes: see which differences the intervals leave open.")
-    said.append(_smallest(design, settings))
-    return said
+    return [*said, *_smallest(answers, design, settings)]
 
 
-def _smallest(design: Design, settings: ComparerSettings) -> str:
+def _by_type(answers: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """List what is seen in each type, those whose cells lie furthest apart first."""
+    state = answers[answers["kind"] == "state"].set_index("cell_type")["effect"].astype(float)
+    order = answers["cell_type"].drop_duplicates()
+    order = order.iloc[np.argsort(-order.map(state).fillna(-np.inf).to_numpy(), kind="stable")]
+    return [(str(name), [str(what) for what in answers.loc[answers["cell_type"] == name, "what"]]) for name in order]
+
+
+def _smallest(answers: pd.DataFrame, design: Design, settings: ComparerSettings) -> list[str]:
+    """Say what so many donors can show at all."""
     try:
         layout = Layout.of(design.samples, covariates=design.question.covariates, paired=design.paired)
     except NotTestable as reason:
-        return f"Not tested: {reason}."
+        return [f"Not tested: {reason}."]
     smallest = layout.assignments(most=settings.max_permutations).smallest
     n_control, n_case = design.n_donors
     who = f"{n_control} pairs" if design.paired else f"{n_control} against {n_case} donors"
     kinds = "state shifts" if settings.test == "moderated" else "state shifts, shares and programmes"
-    text = f"With {who} the smallest p-value that permuting conditions can give ({kinds}) is {number(smallest)}"
-    if smallest > settings.fdr:
-        text += ": they can be seen, but not shown"
     rest = "genes" if settings.test == "permutation" else "shares, genes and programmes"
-    return f"{text}. P-values of {rest} may be smaller: they rest on a model of how donors vary."
+    said = (
+        f"With {who} the smallest p-value that permuting conditions can give ({kinds}) is {number(smallest)}. P-values "
+        f"of {rest} may be smaller: they rest on a model of how donors vary, the more so the fewer they are."
+    )
+    states = answers[(answers["kind"] == "state") & ~answers["found"] & (answers["unit"] == "donor")]
+    if smallest <= settings.fdr or states.empty:
+        return [said]
+    largest = states.sort_values("effect", ascending=False, kind="stable").head(3)
+    seen = [f"{row.cell_type} ({row.effect:.2f})" for row in largest.itertuples()]
+    return [
+        f"{said} So state shifts can be seen but not shown; the largest, in units of the usual distance between two "
+        f"cell types: {', '.join(seen)}."
+    ]

@@ -30,8 +30,9 @@ class Comparison:
     composition: pd.DataFrame
     """One row per type: shares, ``log2_ratio`` of centred log-ratios, ``p_moderated``, ``p_permutation``."""
     state: pd.DataFrame
-    """One row per type: ``shift`` (energy distance beyond what donors differ), ``donor_spread``, ``relative_shift``
-    (their ratio) with its interval, ``auc`` of a classifier on donors it has not seen."""
+    """One row per type: ``relative_shift`` with its interval (``shift``, the energy distance beyond what donors differ,
+    in units of the usual distance between two types), ``donor_spread``, ``condition_share`` of the distance between
+    donors of different conditions, ``auc`` of a classifier on donors it has not seen."""
     genes: pd.DataFrame
     """One row per type and gene that was tested: ``log2_ratio`` with its interval, ``p_value``, ``q_within`` (within
     the type alone, what other tools call adjusted)."""
@@ -90,6 +91,9 @@ def left_out(tables: Tables, design: Design, *, min_cells: int, kinds: tuple[Kin
     kinds
         What was asked.
     """
+    if not design.testable:
+        reason = "fewer than two donors on a side: nothing was tested"
+        return pd.DataFrame([{"cell_type": "all", "kind": "all", "reason": reason}])
     rows = [
         {"cell_type": name, "kind": kind, "reason": reason}
         for kind, reasons in tables.reasons.items()

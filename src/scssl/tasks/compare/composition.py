@@ -85,7 +85,8 @@ def compare_composition(
     except NotTestable as reason:
         return _cells_alone(table, counts, design), dict.fromkeys(design.types, str(reason))
     values = centred_log_ratios(counts[rows])
-    found = moderated_t(values, layout)
+    counting = (1 / (counts[rows] + PSEUDO)).mean(axis=0) / np.log(2) ** 2
+    found = moderated_t(values, layout, least=counting)
     ways = layout.assignments(most=settings.max_permutations, seed=seed)
     table["log2_ratio"], table["low"], table["high"] = found.effect, found.low, found.high
     table["donor_sd"] = found.spread

@@ -24,9 +24,10 @@ class Shift(NamedTuple):
     """Energy distance between two donors under the same condition, on average."""
 
     @property
-    def relative(self) -> float:
-        """The shift in units of the donors' own differences."""
-        return self.shift / self.donor_spread if self.donor_spread > 0 else float("nan")
+    def share(self) -> float:
+        """How much of the distance between donors of different conditions is the condition, from 0 to 1."""
+        between = self.shift + self.donor_spread
+        return float(np.clip(self.shift / between, 0.0, 1.0)) if between > 0 else 0.0
 
 
 def sample_distances(

@@ -31,7 +31,9 @@ class Moderated(NamedTuple):
     """(n_tests,) standard deviation between donors, moderated."""
 
 
-def moderated_t(values: NDArray[np.floating], layout: Layout) -> Moderated:
+def moderated_t(
+    values: NDArray[np.floating], layout: Layout, *, least: NDArray[np.floating] | None = None
+) -> Moderated:
     """Test differences between conditions by a t test whose variances lend each other strength.
 
     With few donors each variance is known badly. Those of all tests together tell what a usual variance is, and each
@@ -43,6 +45,9 @@ def moderated_t(values: NDArray[np.floating], layout: Layout) -> Moderated:
         (n_samples, n_tests).
     layout
         The samples.
+    least
+        (n_tests,) variance that counting alone makes, below which none is taken: rare types and genes vary more than
+        the usual one.
     """
     from scipy.stats import t
 
@@ -56,6 +61,8 @@ def moderated_t(values: NDArray[np.floating], layout: Layout) -> Moderated:
         posterior = np.full(len(variance), prior)
     else:
         posterior = (prior_df * prior + layout.df * variance) / (prior_df + layout.df)
+    if least is not None:
+        posterior = np.maximum(posterior, least)
     df = min(layout.df + prior_df, float(layout.df * len(variance)))
     error = np.sqrt(np.maximum(posterior, 1e-300) / scale)
     reach = error * t.ppf((1 + LEVEL) / 2, df)

@@ -145,7 +145,7 @@ def compare_programmes(
 
 def scores(
     counts: NDArray[np.integer], members: NDArray[np.bool_], kept: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
     """Score programmes in samples.
 
     Parameters
@@ -163,13 +163,16 @@ def scores(
         (n_samples, n_programmes); NaN for programmes of which fewer than five genes are expressed.
     n_genes : numpy.ndarray
         (n_programmes,) genes that were used.
+    noise : numpy.ndarray
+        (n_programmes,) variance of a score that counting alone makes, mean over samples.
     """
     logs = np.log2(counts[:, kept] / size_factors(counts[:, kept])[:, None] + 0.5)
     inside = members[:, kept].astype(np.float64)
     n_genes = inside.sum(axis=1)
     found: NDArray[np.float64] = logs @ inside.T / np.maximum(n_genes, 1)
     found[:, n_genes < FEWEST] = np.nan
-    return found, n_genes.astype(np.int64)
+    counting = (1 / (counts[:, kept] + 0.5)).mean(axis=0) / np.log(2) ** 2
+    return found, n_genes.astype(np.int64), inside @ counting / np.maximum(n_genes, 1) ** 2
 
 
 def _one_type(
@@ -183,12 +186,12 @@ def _one_type(
 ) -> pd.DataFrame:
     rows, _ = design.rows_of(code, min_cells=settings.min_cells)
     layout = Layout.of(design.samples.iloc[rows], covariates=design.question.covariates, paired=design.paired)
-    values, n_genes = scores(counts[rows], sets.members, expressed(counts[rows], layout.case))
+    values, n_genes, noise = scores(counts[rows], sets.members, expressed(counts[rows], layout.case))
     there = np.asarray(np.isfinite(values).all(axis=0))
     if not there.any():
         message = f"no programme has {FEWEST} genes that are expressed in enough donors"
         raise NotTestable(message)
-    found = moderated_t(values[:, there], layout)
+    found = moderated_t(values[:, there], layout, least=noise[there])
     ways = layout.assignments(most=settings.max_permutations, seed=seed)
     table = pd.DataFrame(_head(sets.names, n_genes, there, cell_type=design.types[code]))
     table["log2_ratio"], table["low"], table["high"] = found.effect, found.low, found.high
@@ -212,7 +215,7 @@ def _cells_alone(
     if min(size) < settings.min_cells:
         return pd.DataFrame(columns=COLUMNS)
     pooled = np.stack([counts[~case].sum(axis=0), counts[case].sum(axis=0)])
-    values, n_genes = scores(pooled, sets.members, expressed(pooled, np.array([False, True])))
+    values, n_genes, _ = scores(pooled, sets.members, expressed(pooled, np.array([False, True])))
     there = np.asarray(np.isfinite(values).all(axis=0))
     table = pd.DataFrame(_head(sets.names, n_genes, there, cell_type=design.types[code]))
     return table.assign(log2_ratio=(values[1] - values[0])[there], unit="cell")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from scssl.tasks.compare.settings import ComparerSettings
 
 COLUMNS: Final = [
-    "cell_type", "shift", "donor_spread", "relative_shift", "low", "high", "auc", "n_control", "n_case", "n_cells",
-    "smallest_p", "p_value", "unit",
+    "cell_type", "relative_shift", "low", "high", "shift", "donor_spread", "condition_share", "auc", "n_control",
+    "n_case", "n_cells", "smallest_p", "p_value", "unit",
 ]  # fmt: skip
 MIN_DONORS: Final = 3
 """On each side, for an interval: of two donors a bootstrap knows next to nothing."""
@@ -66,15 +66,45 @@ def compare_states(
         Type to why it was not tested.
     """
     rows, reasons = [], {}
+    scale = type_distance(codes, design, settings, empty=empty, seed=seed)
     for code, name in enumerate(design.types):
         try:
-            rows.append(_one_type(codes, design, settings, code=code, empty=empty, seed=seed))
+            rows.append(_one_type(codes, design, settings, code=code, empty=empty, scale=scale, seed=seed))
         except NotTestable as reason:
             reasons[name] = str(reason)
-            alone = _cells_alone(codes, design, settings, code=code, empty=empty, seed=seed)
+            alone = _cells_alone(codes, design, settings, code=code, empty=empty, scale=scale, seed=seed)
             rows += [alone] if alone is not None else []
         advance(1)
     return pd.DataFrame(rows, columns=COLUMNS), reasons
+
+
+def type_distance(
+    codes: NDArray[np.floating], design: Design, settings: ComparerSettings, *, empty: NDArray[np.bool_], seed: int
+) -> float:
+    """Return the usual energy distance between two types under the control, by which shifts are measured.
+
+    Parameters
+    ----------
+    codes, design, settings, empty, seed
+        See `compare_states`.
+
+    Returns
+    -------
+    float
+        Median over pairs of types; 1 where there is no pair, so that shifts are plain energy distances.
+    """
+    control = ~design.samples["case"].to_numpy(dtype=bool)
+    taken = (design.sample >= 0) & ~empty
+    taken[taken] &= control[design.sample[taken]]
+    kind = np.where(taken, design.type, -1)
+    size = np.bincount(kind[kind >= 0], minlength=len(design.types))
+    there = np.flatnonzero(size >= settings.min_cells)
+    if len(there) < 2:
+        return 1.0
+    points, place = draw_cells(codes, kind, samples=there, most=settings.max_cells, seed=seed)
+    distances = sample_distances(points, sample=place, n_samples=len(there))
+    usual = float(np.median(distances[np.triu_indices(len(there), k=1)]))
+    return usual if usual > 0 else 1.0
 
 
 def _one_type(
@@ -84,6 +114,7 @@ def _one_type(
     *,
     code: int,
     empty: NDArray[np.bool_],
+    scale: float,
     seed: int,
 ) -> dict[str, Any]:
     samples, _ = design.rows_of(code, min_cells=settings.min_cells)
@@ -104,8 +135,9 @@ def _one_type(
     low, high = interval(adjusted, layout, resamples=settings.resamples, seed=seed)
     case = layout.case
     return {
-        "cell_type": design.types[code], "shift": found.shift, "donor_spread": found.donor_spread,
-        "relative_shift": found.relative, "low": low, "high": high,
+        "cell_type": design.types[code], "relative_shift": found.shift / scale, "low": low / scale,
+        "high": high / scale, "shift": found.shift, "donor_spread": found.donor_spread,
+        "condition_share": found.share,
         "auc": held_out_auc(points, sample=sample, layout=layout), "n_control": int((~case).sum()),
         "n_case": int(case.sum()), "n_cells": len(points), "smallest_p": ways.smallest, "p_value": p, "unit": "donor",
     }  # fmt: skip
@@ -154,7 +186,7 @@ def draw_cells(
 
 
 def interval(distances: NDArray[np.floating], layout: Layout, *, resamples: int, seed: int) -> tuple[float, float]:
-    """Bootstrap the relative shift over donors, those of each condition (or pairs) drawn with replacement.
+    """Bootstrap the shift over donors, those of each condition (or pairs) drawn with replacement.
 
     Plain percentiles are too narrow with few donors and are moved out as Student's t does it for a mean (Hesterberg
     2015, doi 10.1080/00031305.2015.1089789).
@@ -187,7 +219,7 @@ def interval(distances: NDArray[np.floating], layout: Layout, *, resamples: int,
         weight = np.zeros(layout.donor.max() + 1)
         for donors in groups[:1] if layout.paired else groups:
             np.add.at(weight, rng.choice(donors, len(donors)), 1)
-        found.append(shift_of(distances, layout, weight=weight).relative)
+        found.append(shift_of(distances, layout, weight=weight).shift)
     values = np.array(found)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -247,6 +279,7 @@ def _cells_alone(
     *,
     code: int,
     empty: NDArray[np.bool_],
+    scale: float,
     seed: int,
 ) -> dict[str, Any] | None:
     """Say how far these cells lie apart, and nothing about other donors."""
@@ -263,4 +296,7 @@ def _cells_alone(
         shift = energy_distance(points[place == 0], points[place == 1])
     except DataError:
         return None
-    return {"cell_type": design.types[code], "shift": shift, "n_cells": len(points), "unit": "cell"}
+    return {
+        "cell_type": design.types[code], "relative_shift": shift / scale, "shift": shift, "n_cells": len(points),
+        "unit": "cell",
+    }  # fmt: skip

@@ -1,0 +1,356 @@
+"""Figures of a comparison: volcano, shares of donors and how they change, states that move, programmes that shift."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from scssl.errors import DataError
+from scssl.report.style import ACCENT, GRID, MISSING, TEXT, category_order, new_figure, palette, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PANELS: Final = 6
+"""Cell types of a volcano."""
+COLUMNS: Final = 3
+NAMED: Final = 8
+"""Genes named in a panel."""
+DOWN: Final = "#D55E00"
+PROGRAMMES: Final = 25
+"""Programmes shown."""
+DRAWN: Final = ("volcano", "shares", "share_changes", "state_shifts", "programme_shifts")
+"""Sections of the report."""
+
+
+def draw(kind: str, table: pd.DataFrame, *, fdr: float) -> Figure:
+    """Draw the figure of a section of the report; see the functions named after the kinds.
+
+    Parameters
+    ----------
+    kind
+        One of `DRAWN`.
+    table
+        What it shows.
+    fdr
+        False discovery rate.
+    """
+    return donor_shares(table) if kind == "shares" else _DRAW[kind](table, fdr=fdr)
+
+
+def volcano(genes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
+    """Draw how strongly genes differ against how sure that is, one panel per cell type.
+
+    How to read it: right is higher under the case, left is lower; the higher up, the smaller the p-value. Genes that
+    are found are coloured, the surest of them named. Shown are the six types with the smallest p-values.
+
+    Parameters
+    ----------
+    genes
+        Of a `Comparison`: ``cell_type``, ``symbol``, ``log2_ratio``, ``p_value``, ``q_value``.
+    fdr
+        False discovery rate.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        3.4 inches by 3.1 for each panel.
+
+    Raises
+    ------
+    DataError
+        If no gene was tested.
+    """
+    tested = genes[genes["p_value"].notna()]
+    if tested.empty:
+        message = "volcano: no gene was tested"
+        raise DataError(message)
+    order = tested.groupby("cell_type")["p_value"].min().sort_values(kind="stable").index[:PANELS]
+    n_columns = min(COLUMNS, len(order))
+    with styled():
+        figure, panels = _grid(len(order), columns=n_columns, width=3.4, height=3.1)
+        for axes, name in zip(panels, order, strict=True):
+            part = tested[tested["cell_type"] == name]
+            x = part["log2_ratio"].to_numpy(dtype=float)
+            y = -np.log10(np.maximum(part["p_value"].to_numpy(dtype=float), 1e-300))
+            found = part["q_value"].to_numpy(dtype=float) <= fdr
+            for chosen, colour, size in (
+                (~found, MISSING, 5),
+                (found & (x > 0), ACCENT, 11),
+                (found & (x < 0), DOWN, 11),
+            ):
+                # As a picture inside the drawing: thousands of points make a page slow.
+                axes.scatter(x[chosen], y[chosen], s=size, color=colour, linewidths=0, rasterized=True)
+            _name_points(axes, x, y, part["symbol"].astype(str).to_numpy(), found)
+            reach = max(float(np.abs(x).max()) * 1.15, 0.5)
+            axes.set(xlim=(-reach, reach), ylim=(0, max(float(y.max()) * 1.12, 1.5)))
+            axes.set_title(f"{_short(str(name), 24)}: {found.sum():,} of {len(part):,}", fontsize=9.5)
+            axes.set(xlabel="log2 ratio", ylabel="-log10 p-value")
+            axes.axvline(0, color=GRID, linewidth=0.6, zorder=0)
+    return figure
+
+
+def donor_shares(shares: pd.DataFrame) -> Figure:
+    """Draw the composition of each donor as one bar, donors under the same condition side by side.
+
+    How to read it: donors under one condition show how much composition differs anyway.
+
+    Parameters
+    ----------
+    shares
+        Of a `Comparison`: ``donor``, ``condition``, ``cell_type``, ``share``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Wider with more donors.
+
+    Raises
+    ------
+    DataError
+        If there are no shares.
+    """
+    if shares.empty:
+        message = "shares: there are no samples"
+        raise DataError(message)
+    types = category_order(list(shares["cell_type"].astype(str)))
+    colours = dict(zip(types, palette(len(types)), strict=True))
+    conditions = list(dict.fromkeys(shares["condition"].astype(str)))
+    with styled():
+        n = len(shares[["donor", "condition"]].drop_duplicates())
+        figure, (axes,) = new_figure(max(5.0, 3.2 + 0.34 * n), 3.6)
+        place, ticks, names = 0.0, [], []
+        for condition in conditions:
+            part = shares[shares["condition"].astype(str) == condition]
+            first = place
+            for donor in category_order(list(part["donor"].astype(str))):
+                rows = part[part["donor"].astype(str) == donor].set_index("cell_type")["share"]
+                bottom = 0.0
+                for name in types:
+                    height = float(rows.get(name, 0.0))
+                    axes.bar(place, height, bottom=bottom, width=0.85, color=colours[name], linewidth=0)
+                    bottom += height
+                ticks.append(place)
+                names.append(donor)
+                place += 1
+            axes.text(
+                (first + place - 1) / 2, 1.03, condition, ha="center", va="bottom", fontsize=10, fontweight="bold"
+            )
+            place += 0.7
+        axes.set_xticks(ticks, names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.tick_params(axis="x", length=0)
+        axes.set(ylim=(0, 1), xlim=(-0.6, place - 1.1), xlabel="donor", ylabel="share of cells")
+        handles = [axes.bar(0, 0, color=colours[name]) for name in types]
+        axes.legend(
+            handles[::-1], types[::-1], loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=1 + len(types) // 16
+        )
+    return figure
+
+
+def share_changes(composition: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
+    """Draw how the share of each type changes, with its interval.
+
+    How to read it: intervals that cross the line leave it open whether the share rises or falls. Shares are relative: a
+    type that rises makes others fall a little.
+
+    Parameters
+    ----------
+    composition
+        Of a `Comparison`.
+    fdr
+        False discovery rate.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Taller with more types.
+
+    Raises
+    ------
+    DataError
+        If there are no types.
+    """
+    return _ranking(
+        composition, value="log2_ratio", fdr=fdr, x_label="log2 ratio of shares (case / control)", what="composition",
+        by_size=False, note=_p_note,
+    )  # fmt: skip
+
+
+def state_shifts(state: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
+    """Draw how far the cells of each type move, most first.
+
+    How to read it: 0 is no more than donors under one condition differ by chance; 1 is as far as two cell types usually
+    lie apart. Beside it is written how well a classifier tells the condition of cells of donors that it has not seen
+    (AUC, 0.5 is chance).
+
+    Parameters
+    ----------
+    state
+        Of a `Comparison`.
+    fdr
+        False discovery rate.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Taller with more types.
+
+    Raises
+    ------
+    DataError
+        If no state was looked at.
+    """
+    return _ranking(
+        state, value="relative_shift", fdr=fdr, x_label="state shift (1: usual distance between two cell types)",
+        what="states", by_size=True, note=_state_note,
+    )  # fmt: skip
+
+
+def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
+    """Draw how programmes shift in each type: blue up, orange down, a dot where it is found.
+
+    How to read it: the colour is the mean log2 ratio of the programme's genes. Shown are at most 25 programmes, those
+    with the smallest p-values.
+
+    Parameters
+    ----------
+    programmes
+        Of a `Comparison`.
+    fdr
+        False discovery rate.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Wider with more types, taller with more programmes.
+
+    Raises
+    ------
+    DataError
+        If there are no programmes.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    if programmes.empty:
+        message = "programmes: none were compared"
+        raise DataError(message)
+    best = programmes.assign(
+        p_value=programmes["p_value"].astype(float).fillna(1.0), size=-programmes["log2_ratio"].astype(float).abs()
+    )
+    names = list(
+        best.groupby("programme")[["p_value", "size"]].min().sort_values(["p_value", "size"]).index[:PROGRAMMES]
+    )
+    types = category_order(list(programmes["cell_type"].astype(str)))
+    chosen = programmes[programmes["programme"].isin(names)]
+    values = chosen.pivot_table(index="programme", columns="cell_type", values="log2_ratio").reindex(
+        names, columns=types
+    )
+    q = chosen.assign(q_value=chosen["q_value"].astype(float).fillna(1.0)).pivot_table(
+        index="programme", columns="cell_type", values="q_value"
+    )
+    q = q.reindex(names, columns=types)
+    colours = LinearSegmentedColormap.from_list("shift", [DOWN, "#FFFFFF", ACCENT])
+    with styled():
+        figure, (axes,) = new_figure(4.2 + 0.42 * len(types), 1.9 + 0.26 * len(names))
+        reach = max(float(np.nanmax(np.abs(values.to_numpy(dtype=float)))), 0.1)
+        image = axes.imshow(values.to_numpy(dtype=float), cmap=colours, vmin=-reach, vmax=reach, aspect="auto")
+        for (row, column), value in np.ndenumerate(q.to_numpy(dtype=float)):
+            if value <= fdr:
+                axes.plot(column, row, "o", color=TEXT, markersize=3.5)
+        axes.set_xticks(range(len(types)), types, rotation=90)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.tick_params(length=0)
+        figure.colorbar(image, ax=axes, label="mean log2 ratio", shrink=min(1.0, 4 / max(len(names) * 0.26, 1)))
+    return figure
+
+
+def _ranking(
+    table: pd.DataFrame, *, value: str, fdr: float, x_label: str, what: str, by_size: bool, note: Any
+) -> Figure:
+    shown = table[table[value].notna()]
+    if shown.empty:
+        message = f"{what}: nothing was compared"
+        raise DataError(message)
+    shown = shown.sort_values(value, key=None if by_size else np.abs, ascending=False, kind="stable")
+    x = shown[value].to_numpy(dtype=float)
+    low, high = (
+        shown[name].to_numpy(dtype=float) if name in shown else np.full(len(x), np.nan) for name in ("low", "high")
+    )
+    found = shown["q_value"].astype(float).to_numpy() <= fdr
+    left, right = (float(f(np.concatenate([x, e[np.isfinite(e)], [0.0]]))) for f, e in ((np.min, low), (np.max, high)))
+    with styled():
+        figure, (axes,) = new_figure(6.8, 1.1 + 0.32 * len(shown))
+        axes.axvline(0, color=GRID, linewidth=0.8, zorder=0)
+        room = 0.03 * max(right - left, 1e-9)
+        for y, row in enumerate(shown.to_dict(orient="records")):
+            colour = ACCENT if found[y] else MISSING
+            if np.isfinite(low[y]) and np.isfinite(high[y]):
+                axes.plot([low[y], high[y]], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
+            axes.plot(x[y], y, "o", color=colour, markersize=7)
+            axes.text(right + 2 * room, y, note(row), va="center", fontsize=8.5)
+        axes.set_xlim(left - room, right + room)
+        axes.set_yticks(range(len(shown)), [str(name) for name in shown["cell_type"]])
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        axes.set_xlabel(x_label)
+        axes.set_title(f"blue: found at a false discovery rate of {fdr:.0%}", fontsize=9)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", color=GRID, alpha=0.25, linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure
+
+
+def _p_note(row: dict[str, Any]) -> str:
+    return (
+        "these cells only" if row["unit"] == "cell" else f"p = {_number(row['p_value'])}, q = {_number(row['q_value'])}"
+    )
+
+
+def _state_note(row: dict[str, Any]) -> str:
+    return _p_note(row) if row["unit"] == "cell" else f"AUC {row['auc']:.2f}, {_p_note(row)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0e}" if 0 < value < 0.001 else f"{value:.2g}"
+
+
+def _short(name: str, most: int = 44) -> str:
+    return name if len(name) <= most else f"{name[: most - 2]}..."
+
+
+def _name_points(axes: Any, x: Any, y: Any, names: Any, found: Any) -> None:
+    """Name the surest genes, alternating sides so that names of neighbours do not lie on each other."""
+    taken: list[tuple[float, float]] = []
+    height, width = max(float(y.max()), 1.5), max(float(np.abs(x).max()), 0.5)
+    for i in np.flatnonzero(found)[np.argsort(-y[found], kind="stable")]:
+        if len(taken) >= NAMED:
+            break
+        if any(abs(y[i] - b) < 0.06 * height and abs(x[i] - a) < 0.75 * width for a, b in taken):
+            continue
+        taken.append((float(x[i]), float(y[i])))
+        side = "right" if x[i] > 0 else "left"
+        axes.annotate(
+            _short(str(names[i]), 14), (x[i], y[i]), xytext=(-4 if side == "right" else 4, 0),
+            textcoords="offset points", ha=side, va="center", fontsize=7.5,
+        )  # fmt: skip
+
+
+def _grid(n: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+    from matplotlib.figure import Figure as NewFigure
+
+    rows = -(-n // columns)
+    figure = NewFigure(figsize=(width * columns, height * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).reshape(-1))
+    for axes in panels[n:]:
+        axes.remove()
+    return figure, panels[:n]
+
+
+_DRAW: Final = {
+    "volcano": volcano,
+    "share_changes": share_changes,
+    "state_shifts": state_shifts,
+    "programme_shifts": programme_shifts,
+}

@@ -189,6 +189,7 @@ PAIRS = {
     ("truth", "predicted"),
     ("truth", "probabilities"),
     ("var", "panel"),
+    ("x", "y"),
 }
 # Tensors in, tensors out: called by torch and Lightning by position; the class says what they mean.
 INSIDE = re.compile(r"scssl\.(nn|pretext|training)\.")

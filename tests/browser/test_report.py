@@ -25,13 +25,17 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    path = Path(__file__).parent.parent / "report" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("report_conftest", path)
+    folder = tmp_path_factory.mktemp("with space ü")
+    of_reports("conftest").write_run(folder, n_cells=2000)
+    return report.render(folder)
+
+
+def of_reports(name):
+    path = Path(__file__).parent.parent / "report" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"report_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    folder = tmp_path_factory.mktemp("with space ü")
-    module.write_run(folder, n_cells=2000)
-    return report.render(folder)
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,25 @@ def open_page(browser, page_file):
     assert [url for url in requests if url != page_file.as_uri() and not url.startswith(("blob:", "data:"))] == []
 
 
+def test_page_of_a_file_of_named_cells(browser, tmp_path):
+    of_reports("test_file_run").make().write_h5ad(tmp_path / "cells.h5ad")
+    page, problems = browser.new_page(), []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(report.render(tmp_path / "cells.h5ad").as_uri())
+    part = section(page, "Cells")
+    # The other panel's column has "unknown" too, and gives its colours; a legend has what is drawn.
+    assert part.locator(".legend").nth(0).locator("button").all_inner_texts() == ["a", "b", "c", "unknown"]
+    assert part.locator(".legend").nth(1).locator("button").all_inner_texts() == ["B", "a", "c"]
+    assert part.locator("select").first.locator("optgroup option").count() == 30
+    words = point_at_a_cell(part.locator("canvas").first, part.locator(".tip").first)
+    assert "scssl confidence: 0.9\n" in words
+    assert "donor: " in words
+    assert "scssl annotate new.h5ad" in section(page, "Details").locator("pre").inner_text()
+    page.close()
+    assert problems == []
+
+
 def section(page, title):
     return page.locator("section").filter(has=page.get_by_role("heading", name=title, exact=True))
 
@@ -108,6 +131,16 @@ def test_tables_download_as_csv_with_every_digit(open_page, page_file):
             assert rows == list(csv.reader(original))
 
 
+def point_at_a_cell(canvas, tip):
+    box = canvas.bounding_box()
+    # The groups lie on a circle: one of these points has a cell under it.
+    for step in range(40):
+        canvas.hover(position={"x": box["width"] * (0.55 + 0.01 * step), "y": box["height"] / 2})
+        if tip.is_visible():
+            break
+    return tip.inner_text()
+
+
 def test_pointing_at_a_cell_says_what_it_is(open_page):
     page = open_page()
     part = section(page, "Cells")
@@ -116,13 +149,7 @@ def test_pointing_at_a_cell_says_what_it_is(open_page):
     tip = part.locator(".tip").first
     assert part.locator("img").count() == 0
     assert tip.is_hidden()
-    box = canvas.bounding_box()
-    # The groups lie on a circle: one of these points has a cell under it.
-    for step in range(40):
-        canvas.hover(position={"x": box["width"] * (0.55 + 0.01 * step), "y": box["height"] / 2})
-        if tip.is_visible():
-            break
-    words = tip.inner_text()
+    words = point_at_a_cell(canvas, tip)
     assert "cell type: type" in words
     assert "donor: " in words
     assert "confidence: 0." in words
@@ -148,6 +175,51 @@ def test_cells_can_be_coloured_otherwise_and_shown_alone(open_page):
     part.locator("select").first.select_option(label="confidence")
     assert legend.locator(".ramp").count() == 1
     assert painted(canvas) != before
+
+
+def test_genes_are_colours_of_their_own_group_and_said_where_one_points(open_page):
+    page = open_page()
+    part = section(page, "Cells")
+    select, canvas, tip = part.locator("select").first, part.locator("canvas").first, part.locator(".tip").first
+    assert select.locator("optgroup").get_attribute("label") == "Marker genes"
+    assert select.locator("optgroup option").all_inner_texts() == ["CD4", "FOXP3"]
+    before = painted(canvas)
+    select.select_option(label="CD4")
+    assert painted(canvas) != before
+    low, high = part.locator(".legend").first.inner_text().split()
+    assert float(low) < 0.1
+    assert 2.0 < float(high) <= 2.1
+    canvas.scroll_into_view_if_needed()
+    words = point_at_a_cell(canvas, tip)
+    assert "CD4: " in words
+    assert "FOXP3" not in words
+    assert "cell type: type" in words
+    select.select_option(label="FOXP3")
+    assert part.locator(".legend .ramp").count() == 1
+
+
+def test_a_finger_that_touches_a_cell_is_told_what_it_is(browser, page_file):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    part = section(page, "Cells")
+    canvas, tip = part.locator("canvas").first, part.locator(".tip").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for step in range(40):
+        page.touchscreen.tap(box["x"] + box["width"] * (0.55 + 0.01 * step), box["y"] + box["height"] / 2)
+        if tip.is_visible():
+            break
+    assert "cell type: type" in tip.inner_text()
+    context.close()
+
+
+def test_print_names_the_colour_that_was_chosen(open_page):
+    page = open_page()
+    page.emulate_media(media="print")
+    label = section(page, "Cells").locator("label").first
+    assert label.locator("select").is_hidden()
+    assert label.inner_text().split() == ["Coloured", "by", "cell", "type"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

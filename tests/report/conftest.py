@@ -32,6 +32,9 @@ def write_run(folder: Path, *, n_cells: int = 600, n_types: int = 6) -> Run:
         }
     )
     cells.loc[:4, "donor"] = None
+    # The gene of type 3, and one that is expressed nowhere.
+    cells["CD4"] = np.where(kind == 3, 2.0, 0.0) + 0.1 * rng.random(n_cells).round(3)
+    cells["FOXP3"] = 0.0
     cells.to_csv(folder / "cells.csv", index=False)
     epochs = np.arange(1, 11)
     history = pd.DataFrame({"epoch": epochs, "train_loss": 1 / epochs, "val_loss": 1.1 / epochs + 0.01 * epochs})
@@ -49,6 +52,11 @@ def write_run(folder: Path, *, n_cells: int = 600, n_types: int = 6) -> Run:
     pd.DataFrame({"name": ['b, "x"', "a10", "a9", "=c"], "value": [2.5, 10.0, 9.0, None]}).to_csv(
         folder / "extra.csv", index=False
     )
+    cells_shown = {
+        "colour": ["cell_type", "donor"],
+        "hover": ["cell_type", "donor", "confidence"],
+        "features": {"Marker genes": ["CD4", "FOXP3"]},
+    }
     bars = {"value": "macro_f1", "label": "method", "group": "data"}
     run = Run(
         title="A run <of> tests & more",
@@ -60,7 +68,7 @@ def write_run(folder: Path, *, n_cells: int = 600, n_types: int = 6) -> Run:
         sections=[
             Section(kind="scores", title="Scores", file="scores.csv", text="Higher is better.", options=bars),
             Section(kind="curve", title="Loss", file="history.csv", text="Should fall."),
-            Section(kind="embedding", title="Cells", file="cells.csv", options={"colour": ["cell_type", "donor"]}),
+            Section(kind="embedding", title="Cells", file="cells.csv", options=cells_shown),
             Section(kind="confusion", title="Who is taken for whom", file="confusion.csv"),
             Section(kind="table", title="Extra", file="extra.csv"),
         ],

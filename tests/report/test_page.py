@@ -13,7 +13,7 @@ import pytest
 
 from scssl import report
 from scssl.errors import FormatError, MissingExtraError, SettingsError
-from scssl.report.cells import MAX_CELLS, MISSING_CODE, pack, thin
+from scssl.report.cells import MAX_CELLS, MISSING_BYTE, MISSING_CODE, pack, thin
 from scssl.report.tables import MAX_ROWS, flatten, seconds, table
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -226,3 +226,37 @@ def test_settings_are_listed_with_dotted_names():
 )
 def test_durations(value, words):
     assert seconds(value) == words
+
+
+def test_features_are_packed_as_bytes_over_their_span():
+    rng = np.random.default_rng(0)
+    values = rng.gamma(1.0, 2.0, 300)
+    values[7] = np.nan
+    colours = pd.DataFrame({"type": ["a", "b"] * 150, "CD4": values, "flat": np.full(300, 3.0)})
+    packed = pack(rng.random((300, 2)), colours, panels=["type"], features={"Genes": ["CD4", "flat"]})
+    _, gene, flat = packed["columns"]
+    assert (gene["kind"], gene["heading"], packed["hover"]) == ("feature", "Genes", [0])
+    codes = np.frombuffer(base64.b64decode(gene["codes"]), dtype=np.uint8)
+    assert codes[7] == MISSING_BYTE
+    assert (np.delete(codes, 7) < MISSING_BYTE).all()
+    back = gene["min"] + codes * (gene["max"] - gene["min"]) / (MISSING_BYTE - 1)
+    np.testing.assert_allclose(np.delete(back, 7), np.delete(values, 7), atol=(gene["max"] - gene["min"]) / 500)
+    assert (flat["min"], flat["max"]) == (3.0, 3.0)
+    only = pack(rng.random((300, 2)), colours, panels=["type"], features={"Genes": ["CD4", "flat"]}, hover=["CD4"])
+    assert only["hover"] == [1]
+
+
+def test_names_that_look_like_numbers_stay_names(run_folder):
+    record = json.loads((run_folder / "run.json").read_text())
+    cells = pd.read_csv(run_folder / "cells.csv")
+    cells["donor"] = "007"
+    cells.to_csv(run_folder / "cells.csv", index=False)
+    record["sections"][2]["options"]["names"] = ["donor"]
+    (run_folder / "run.json").write_text(json.dumps(record))
+    assert '"names": ["007"]' in report.render(run_folder).read_text()
+
+
+def test_colours_are_not_taken_over_from_a_column_with_many_more_names():
+    colours = pd.DataFrame({"type": ["a", "b"] * 10, "set": [f"a | {i}" if i > 1 else "ab"[i] for i in range(20)]})
+    kind, _ = pack(np.zeros((20, 2)), colours, panels=["type"])["columns"]
+    assert kind["names"] == ["a", "b"]

@@ -128,10 +128,11 @@ def columns_to_show(obs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         values = obs[column]
         kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else "O"
         if kind in "fiu":
-            kept[column] = values.astype(np.float64) if kind == "f" else values
             if kind == "f" and not np.isfinite(values.to_numpy(dtype=np.float64)).any():
-                del kept[column]
                 left.append(column)
+                continue
+            # 0.9 as float32 is 0.8999999761581421.
+            kept[column] = values.map(lambda value: float(f"{value:.5g}")) if kind == "f" else values
             continue
         names = values.astype(object).map(str, na_action="ignore")
         if names.nunique() > MANY or not names.notna().any():

@@ -51,6 +51,7 @@ addEventListener("beforeprint", () => document.querySelectorAll("details").forEa
 const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 
+const said = (v) => (Math.abs(v) >= 100 ? Math.round(v).toLocaleString("en") : String(Number(v.toPrecision(3))));
 const spoken = (column) => (column.heading ? column.name : column.name.replaceAll("_", " "));
 
 function cellsPanel(data, chosen) {
@@ -96,7 +97,7 @@ function cellsPanel(data, chosen) {
   };
   const textOf = (c, i) => {
     if (c.kind === "category") return c.codes[i] === 65535 ? "none" : c.names[c.codes[i]];
-    return Number.isNaN(c.values[i]) ? "none" : c.values[i].toPrecision(3);
+    return Number.isNaN(c.values[i]) ? "none" : said(c.values[i]);
   };
 
   function draw() {
@@ -141,7 +142,7 @@ function cellsPanel(data, chosen) {
       const ramp = document.createElement("span");
       ramp.className = "ramp";
       ramp.style.background = `linear-gradient(90deg, ${VIRIDIS.join(",")})`;
-      legend.append(c.min.toPrecision(3), ramp, c.max.toPrecision(3));
+      legend.append(said(c.min), ramp, said(c.max));
       legend.style.alignItems = "center";
       legend.style.gap = "0.5rem";
       return;

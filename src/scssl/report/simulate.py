@@ -1,0 +1,208 @@
+"""Simulated cells beside measured ones, and how they score beside baselines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scssl.errors import DataError, require
+from scssl.report.style import GRID, MISSING, TEXT, new_figure, palette, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from scssl.tasks.simulate.beside import Beside
+    from scssl.tasks.simulate.scoring import SimulationScores
+
+NAMED = 8
+MOST_POINTS = 1500
+SHOWN = {
+    "explained": "explained",
+    "energy_distance": "energy\ndistance",
+    "mae": "error of\nmeans",
+    "pearson_delta": "Pearson\ndelta",
+    "discrimination": "discrimi-\nnation",
+    "de_overlap": "DE\noverlap",
+}
+DOWN = ("energy_distance", "mae")
+CEILING = "half of the truth"
+
+
+def simulation_means(beside: Beside, *, n: int = NAMED) -> Figure:
+    """Draw the change of each gene's mean expression, measured over predicted.
+
+    How to read it: every point is a gene; on the dashed line prediction and measurement agree. Genes on the horizontal
+    line were predicted not to change. Names are those of the largest measured changes.
+
+    Parameters
+    ----------
+    beside
+        From `Simulator.beside`.
+    n
+        Genes to name.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel, 4.6 inches wide.
+    """
+    require("n", n, holds=n >= 0, must="a number of genes, 0 or more")
+    x, y = beside.mean_simulated - beside.mean_control, beside.mean_measured - beside.mean_control
+    with styled():
+        figure, (axes,) = new_figure(4.6, 4.4)
+        ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
+        axes.plot(ends, ends, color=GRID, linewidth=1, linestyle="--", zorder=1)
+        axes.axhline(0, color=GRID, linewidth=0.6, alpha=0.5, zorder=0)
+        axes.axvline(0, color=GRID, linewidth=0.6, alpha=0.5, zorder=0)
+        axes.plot(x, y, ".", color=palette(1)[0], markersize=5, alpha=0.5, markeredgewidth=0, rasterized=True)
+        placed: list[float] = []
+        for gene in np.argsort(-np.abs(y), kind="stable")[:n]:
+            # Names of genes at the same height would lie on each other.
+            if any(abs(y[gene] - other) < 0.035 * (ends[1] - ends[0]) for other in placed):
+                continue
+            placed.append(float(y[gene]))
+            left = x[gene] > ends[0] + 0.75 * (ends[1] - ends[0])
+            axes.annotate(
+                beside.genes[gene], (x[gene], y[gene]), xytext=(-5 if left else 5, 0), textcoords="offset points",
+                fontsize=8, va="center", ha="right" if left else "left", color=TEXT,
+            )  # fmt: skip
+        axes.set_xlabel("predicted change of mean log expression")
+        axes.set_ylabel("measured change")
+        axes.set_title(beside.title)
+        r = np.corrcoef(x, y)[0, 1] if x.std() > 0 and y.std() > 0 else float("nan")
+        label = f"Pearson delta {r:.2f}\nerror of means {np.abs(x - y).mean():.3f}"
+        axes.annotate(label, (0.97, 0.04), xycoords="axes fraction", ha="right", va="bottom", fontsize=8)
+    return figure
+
+
+def simulation_cells(beside: Beside, *, seed: int = 0) -> Figure:
+    """Draw control, measured and simulated cells in two dimensions.
+
+    The dimensions are the direction from control to measured cells, and the direction in which cells otherwise differ
+    most, both of log expression. How to read it: simulated cells should cover the measured ones: where they lie between
+    control and measured, the change is too small; where they are a tighter cloud, cells are too much alike.
+
+    Parameters
+    ----------
+    beside
+        From `Simulator.beside`.
+    seed
+        Of the order in which points are drawn.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels: cells, and their distribution along the first direction.
+    """
+    names = ("control", "measured", "simulated")
+    colours = dict(zip(names, (MISSING, *palette(2)), strict=True))
+    rng = np.random.default_rng(seed)
+    parts = []
+    for points in (beside.control, beside.measured, beside.simulated):
+        if not len(points):
+            message = "simulation: there are no cells to draw"
+            raise DataError(message)
+        parts.append(points[np.sort(rng.permutation(len(points))[:MOST_POINTS])])
+    flat = dict(zip(names, _plane(parts), strict=True))
+    with styled():
+        figure, (left, right) = new_figure(8.2, 3.8, columns=2)
+        points = np.concatenate([flat[name] for name in names])
+        colour = np.concatenate([np.repeat(colours[name], len(flat[name])) for name in names])
+        order = rng.permutation(len(points))
+        left.scatter(
+            points[order, 0], points[order, 1], c=colour[order], s=7, alpha=0.55, linewidths=0, rasterized=True
+        )
+        left.set_xlabel("from control to measured")
+        left.set_ylabel("main other difference")
+        left.set_xticks([])
+        left.set_yticks([])
+        left.set_title(beside.title)
+        edges = np.linspace(points[:, 0].min(), points[:, 0].max(), 40)
+        for name in names:
+            right.hist(
+                flat[name][:, 0], bins=edges, density=True, histtype="stepfilled", color=colours[name], alpha=0.25
+            )
+            right.hist(
+                flat[name][:, 0], bins=edges, density=True, histtype="step", color=colours[name], linewidth=1.6,
+                label=f"{name} ({len(flat[name]):,} cells)",
+            )  # fmt: skip
+        right.set_xlabel("from control to measured")
+        right.set_ylabel("share of cells")
+        right.set_yticks([])
+        right.set_ylim(top=right.get_ylim()[1] * 1.35)
+        right.legend(loc="upper left")
+    return figure
+
+
+def simulation_table(scores: SimulationScores) -> Figure:
+    """Draw the scores of all methods as a table, best first.
+
+    How to read it: the model should stand above every baseline, and near the last row, one half of the truth against
+    the other, beyond which nothing can be told. The darker, the better in its column.
+
+    Parameters
+    ----------
+    scores
+        From `Simulator.evaluate`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One table.
+    """
+    table = scores.methods
+    columns = [name for name in SHOWN if name in table and table[name].notna().any()]
+    order = table["explained"].sort_values(ascending=False, kind="stable").index
+    rows = [name for name in order if name != CEILING] + [name for name in order if name == CEILING]
+    with styled():
+        figure, (axes,) = new_figure(2.4 + 0.85 * len(columns), 0.8 + 0.3 * len(rows))
+        from matplotlib.colors import LinearSegmentedColormap
+
+        shade = LinearSegmentedColormap.from_list("scssl", ["#FFFFFF", palette(1)[0]])
+        for x, name in enumerate(columns):
+            values = table.loc[rows, name].to_numpy(dtype=float)
+            rank = _rank(-values if name in DOWN else values)
+            for y, (value, high) in enumerate(zip(values, rank, strict=True)):
+                axes.add_patch(_cell(x, y, shade(0.75 * high)))
+                text = "–" if np.isnan(value) else f"{value:.3f}" if name == "mae" else f"{value:.2f}"
+                axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if high > 0.8 else TEXT)
+        axes.set_xlim(-0.5, len(columns) - 0.5)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xticks(range(len(columns)), [SHOWN[name] for name in columns])
+        axes.set_yticks(range(len(rows)), rows)
+        for label in axes.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() == "model" else "normal")
+            label.set_fontstyle("italic" if label.get_text() == CEILING else "normal")
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        for side in axes.spines.values():
+            side.set_visible(False)
+    return figure
+
+
+def _cell(x: int, y: int, colour: tuple[float, ...]):  # type: ignore[no-untyped-def] # noqa: ANN202
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, edgecolor="none")
+
+
+def _rank(values: np.ndarray) -> np.ndarray:
+    """Between 0, the worst or unknown, and 1, the best."""
+    known = ~np.isnan(values)
+    ranks = np.zeros(len(values))
+    if known.sum() > 1:
+        ranks[known] = np.argsort(np.argsort(values[known])) / (known.sum() - 1)
+    return ranks
+
+
+def _plane(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Two coordinates of cells: along the change of the mean, and along the main direction across that."""
+    control, measured, _ = parts
+    along = measured.mean(axis=0) - control.mean(axis=0)
+    along = along / max(float(np.linalg.norm(along)), 1e-12)
+    middle = control.mean(axis=0)
+    rest = np.concatenate([part - part.mean(axis=0) for part in (control, measured)])
+    rest = rest - np.outer(rest @ along, along)
+    across = np.linalg.svd(rest, full_matrices=False)[2][0]
+    return [np.stack([(part - middle) @ along, (part - middle) @ across], axis=1) for part in parts]

@@ -71,3 +71,15 @@ def real_data():
     if not path.is_dir():
         pytest.skip(f"no real data at {path}; set SCSSL_DATA")
     return path
+
+
+@pytest.fixture(scope="module")
+def brief_finetuning():
+    """Let fine-tuning take a few steps where a test does not say how many: how well labels are learned is not asked."""
+    from scssl.training.finetuning import FineTuning
+
+    brief = {"epochs": 1, "min_steps": 10, "precision": "fp32"}
+    defaults = FineTuning.__init__.__kwdefaults__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FineTuning.__init__, "__kwdefaults__", {**defaults, **brief})
+        yield

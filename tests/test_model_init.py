@@ -17,7 +17,9 @@ def atlas():
 
 @pytest.fixture(scope="module")
 def model(atlas):
-    return scssl.pretrain(atlas, preset="small", max_epochs=2, source="study", split_by="cell", device="cpu")
+    return scssl.pretrain(
+        atlas, preset="small", genes="union", max_epochs=2, source="study", split_by="cell", device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")

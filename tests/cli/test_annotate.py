@@ -13,6 +13,8 @@ from scipy import sparse
 import scssl
 from scssl.cli.app import main
 
+pytestmark = pytest.mark.usefixtures("brief_finetuning")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -22,7 +24,7 @@ def folder(tmp_path_factory):
     adata.obs["truth"] = adata.obs["cell_type"].astype(str).replace({"type_1": "first", "type_3": "unknown"})
     adata[~held_out].copy().write_h5ad(folder / "reference.h5ad")
     adata[held_out].copy().write_h5ad(folder / "query.h5ad")
-    scssl.pretrain(adata[~held_out].copy(), preset="small", max_epochs=1).save(folder / "model")
+    scssl.pretrain(adata[~held_out].copy(), preset="small", genes="union", max_epochs=1).save(folder / "model")
     (folder / "map.csv").write_text("first,type_1\n")
     return folder
 

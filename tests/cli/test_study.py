@@ -11,6 +11,8 @@ import pytest
 import scssl
 from scssl.cli.app import main
 
+pytestmark = pytest.mark.usefixtures("brief_finetuning")
+
 TINY = [
     "--preset",
     "small",

@@ -18,6 +18,8 @@ from scssl.study.methods import list_jobs, list_methods
 from scssl.study.splits import make_splits
 from scssl.study.store import pack, unpack
 
+pytestmark = pytest.mark.usefixtures("brief_finetuning")
+
 FILES = {"verdict.json", "scores.csv", "differences.csv", "results.csv", "per_type.csv", "settings.json", "leakage.csv"}
 
 

@@ -16,7 +16,7 @@ def atlas():
 
 @pytest.fixture(scope="module")
 def model(atlas):
-    return scssl.pretrain(atlas, preset="small", max_epochs=1, split_by="cell", device="cpu")
+    return scssl.pretrain(atlas, preset="small", genes="union", max_epochs=1, split_by="cell", device="cpu")
 
 
 @given(widths=st.lists(st.integers(1, 4), min_size=1, max_size=3), n_cells=st.integers(2, 9), seed=st.integers(0, 99))

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from scssl.pretext import Draw
+from scssl.training.schedule import one_cycle
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,15 +116,7 @@ class PretrainModule(LightningModule):
         optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         schedule: torch.optim.lr_scheduler.LRScheduler
         if settings.schedule == "one_cycle":
-            n_steps = max(2, training.epochs * self.steps_per_epoch)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimiser,
-                max_lr=settings.learning_rate,
-                total_steps=n_steps,
-                # A rise that ends with the very first step is divided by zero in torch.
-                pct_start=max(0.1, 1.5 / n_steps),
-                cycle_momentum=False,
-            )
+            schedule = one_cycle(optimiser, n_steps=training.epochs * self.steps_per_epoch)
             return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
         if settings.schedule == "step":
             schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.9)

@@ -27,6 +27,7 @@ from scssl.training.callbacks import History, Progress, duration
 from scssl.training.config import Config, Optimiser, Training
 from scssl.training.module import VALIDATION_EPOCH, PretrainModule
 from scssl.training.parallel import trainer_options
+from scssl.training.schedule import one_cycle
 from scssl.training.trainer import EXPECTED_WARNINGS, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
@@ -189,13 +190,7 @@ class SupervisedModule(PretrainModule):
             for decayed in (True, False)
         ]  # fmt: skip
         optimiser = torch.optim.AdamW(groups, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            max_lr=[group["lr"] for group in groups],  # type: ignore[misc]
-            total_steps=max(2, self.config.training.epochs * self.steps_per_epoch),
-            pct_start=0.1,
-            cycle_momentum=False,
-        )
+        schedule = one_cycle(optimiser, n_steps=self.config.training.epochs * self.steps_per_epoch)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -55,7 +55,7 @@ def written(folder, X, *, compress=None, **options):
     return shard, open_shard(folder, entry, columns=["cell_type"]), entry
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     compress=st.sampled_from([None, "zstd"]),
     piece=st.sampled_from([1, 2, 7, compressed.PIECE]),

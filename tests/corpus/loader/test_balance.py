@@ -36,14 +36,15 @@ def test_who_gets_the_remainder_changes():
     assert draws == {(5, 5, 4), (5, 4, 5), (4, 5, 5)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(sizes=SIZES, seed=st.integers(0, 5))
 def test_interleaving_is_the_order_of_the_keys(sizes, seed):
     interleaving = Interleaving(sizes, rng=np.random.default_rng(seed))
     phase = np.random.default_rng(seed).random(sizes.size)
     keys = [(float((i + phase[c]) / d), c) for c, d in enumerate(sizes) for i in range(d)]
     classes = [c for _, c in sorted(keys)]
-    for place in range(sizes.sum() + 1):
+    places = {0, int(sizes.sum()), *np.random.default_rng(seed).integers(0, sizes.sum() + 1, 60).tolist()}
+    for place in places:
         expected = np.bincount(classes[:place], minlength=sizes.size)
         np.testing.assert_array_equal(interleaving.before(place), expected)
 
@@ -58,7 +59,7 @@ def test_equal_keys():
     assert before[-1].tolist() == [3, 3, 6]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sizes=SIZES, seed=st.integers(0, 5))
 def test_every_stretch_has_the_overall_shares(sizes, seed):
     interleaving = Interleaving(sizes, rng=np.random.default_rng(seed))

@@ -43,7 +43,7 @@ def model(atlas):
 
 @pytest.fixture(scope="module")
 def annotators(atlas, model):
-    tuning = FineTuning(epochs=3, min_steps=60)
+    tuning = FineTuning(epochs=3, min_steps=60, cross_fitted=0)
     return {mode: Annotator(model, mode=mode, finetuning=tuning).fit(atlas, device="cpu") for mode in MODES}
 
 

@@ -13,6 +13,7 @@ from scssl.cores import own_cores
 from scssl.errors import ScsslError
 from scssl.log import progress
 from scssl.tasks.translate.scale import dense
+from scssl.training.schedule import one_cycle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,10 +120,7 @@ def train(
     optimiser = torch.optim.AdamW(
         _groups(head, encoder, rate=rate, encoder_rate=encoder_rate, settings=settings), fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=[group["lr"] for group in optimiser.param_groups], total_steps=max(2, total), pct_start=0.1,
-        cycle_momentum=False,
-    )  # fmt: skip
+    schedule = one_cycle(optimiser, n_steps=total)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
 
     def loss_of(rows: NDArray[np.int64]) -> Tensor:

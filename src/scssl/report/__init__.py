@@ -12,6 +12,7 @@ from scssl.report.reconstruct import gene_scores, held_out
 from scssl.report.reliability import reliability
 from scssl.report.run import Run, Section
 from scssl.report.scores import score_bars
+from scssl.report.simulate import simulation_cells, simulation_means, simulation_table
 from scssl.report.study import differences, learning_curves, method_scores, type_scores
 from scssl.report.style import palette
 from scssl.report.translate import translation_bars, translation_scatter
@@ -34,6 +35,9 @@ __all__ = [
     "reliability",
     "render",
     "score_bars",
+    "simulation_cells",
+    "simulation_means",
+    "simulation_table",
     "translation_bars",
     "translation_scatter",
     "type_scores",

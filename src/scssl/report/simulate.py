@@ -165,7 +165,7 @@ def simulation_table(scores: SimulationScores) -> Figure:
             rank = _rank(-values if name in DOWN else values)
             for y, (value, high) in enumerate(zip(values, rank, strict=True)):
                 axes.add_patch(_cell(x, y, shade(0.75 * high)))
-                text = "–" if np.isnan(value) else f"{value:.3f}" if name == "mae" else f"{value:.2f}"
+                text = "-" if np.isnan(value) else f"{value:.3f}" if name == "mae" else f"{value:.2f}"
                 axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if high > 0.8 else TEXT)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -7,6 +7,7 @@ from scssl.tasks.compare import Comparer, Comparison, NullReport
 from scssl.tasks.integrate import Integration, IntegrationReport, Integrator
 from scssl.tasks.reconstruct import Reconstruction, Reconstructor
 from scssl.tasks.similar import SimilarCells
+from scssl.tasks.simulate import Simulation, SimulationScores, Simulator
 from scssl.tasks.translate import Translation, TranslationScores, TranslationTraining, Translator
 
 __all__ = [
@@ -23,6 +24,9 @@ __all__ = [
     "Reconstruction",
     "Reconstructor",
     "SimilarCells",
+    "Simulation",
+    "SimulationScores",
+    "Simulator",
     "Translation",
     "TranslationScores",
     "TranslationTraining",

@@ -26,6 +26,7 @@ COMMANDS = {
     "embed": "Give each cell of a file its coordinates in a model's space.",
     "annotate": "Label the cells of a file after a labelled reference.",
     "integrate": "Bring the batches of a study together, and map new cells to them.",
+    "compare": "Say what differs between two conditions, in which cells, and how sure; donors are the units.",
     "similar": "Find the cells of a corpus or reference that are most like those of a file.",
     "reconstruct": "Reconstruct expression: denoised, also of genes that a file has not measured.",
     "translate": "Predict proteins or accessible peaks of cells from their RNA.",

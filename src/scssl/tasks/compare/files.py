@@ -75,18 +75,30 @@ def new_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         os.replace(folder, path)  # noqa: PTH105
 
 
-def fill(folder: Path, found: Comparison) -> None:
-    """Write a comparison into a folder that holds all else that is to be in it.
+def write_tables(folder: Path, found: Comparison) -> None:
+    """Write the tables of a comparison.
 
     Parameters
     ----------
     folder
-        That of `new_folder`; what is in it already gets a checksum, too.
+        That of `new_folder`.
     found
         The comparison.
     """
     for name in TABLES:
         getattr(found, name).to_csv(folder / f"{name}.csv", index=name == "samples")
+
+
+def close(folder: Path, found: Comparison) -> None:
+    """Write what makes a folder a comparison, with the checksum of every file that is in it yet.
+
+    Parameters
+    ----------
+    folder
+        That of `new_folder`, with the tables; what comes later has no checksum, and is never read again.
+    found
+        The comparison.
+    """
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -107,7 +119,8 @@ def write(path: Path, found: Comparison, *, overwrite: bool) -> None:
         The comparison.
     """
     with new_folder(path, overwrite=overwrite) as folder:
-        fill(folder, found)
+        write_tables(folder, found)
+        close(folder, found)
 
 
 def read(path: Path) -> Comparison:

@@ -1,0 +1,125 @@
+"""The run that a comparison tells of: what its report says and shows, and the figures beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from scssl.errors import DataError
+from scssl.report.compare import DRAWN, draw
+from scssl.report.run import Run, Section
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scssl.tasks.compare import Comparison
+
+FIGURES: Final = {
+    "shares": "composition.png", "share_changes": "composition_changes.png", "state_shifts": "state_shifts.png",
+    "volcano": "volcano.png", "programme_shifts": "programmes.png",
+}  # fmt: skip
+"""Kinds of sections to the files of their figures."""
+TABLE_OF: Final = {
+    "shares": "shares", "share_changes": "composition", "state_shifts": "state", "volcano": "genes",
+    "programme_shifts": "programmes",
+}  # fmt: skip
+NAMES: Final = ["cell_type", "donor", "condition", "gene", "symbol", "programme"]
+_TEXT: Final = {
+    "shares": "Each bar is a donor. Donors under one condition show how much composition differs anyway.",
+    "share_changes": "Intervals that cross the line leave it open whether a share rises or falls. Shares are relative: "
+    "they are compared as centred log-ratios, each type against the mean of all, so that one type that becomes "
+    "frequent does not make all others fall.",
+    "state_shifts": "How far cells move in the model's space, beyond what donors under one condition differ: 1 is as "
+    "far as two cell types usually lie apart. Intervals are bootstraps over donors (three on each side at least). "
+    "AUC: how well a classifier tells the condition of cells of donors that it has not seen; 0.5 is chance.",
+    "volcano": "The counts of all cells of a donor and type are summed, and donors are compared (DESeq2). Types with "
+    "the smallest p-values; genes that are found are coloured.",
+    "programme_shifts": "Colour: the mean log2 ratio of the programme's genes; a dot: found.",
+}
+_TITLES: Final = {
+    "shares": "Composition of each donor", "share_changes": "Which shares change", "state_shifts": "Which cells move",
+    "volcano": "Genes", "programme_shifts": "Programmes",
+}  # fmt: skip
+
+
+def run_of_comparison(found: Comparison, *, command: str = "", timings: dict[str, float] | None = None) -> Run:
+    """Put together the `Run` of a comparison whose tables lie in a folder (`Comparer.save`).
+
+    Parameters
+    ----------
+    found
+        The comparison.
+    command
+        What repeats it.
+    timings
+        Step to seconds.
+    """
+    settings, fdr = found.settings, float(found.settings["fdr"])
+    sections = [
+        Section(
+            kind="table", title="What changes, in which cells, and how sure", file="answers.csv",
+            text="One row per cell type and kind of change; what is found comes first. q_value: false discovery rate "
+            "across all rows. smallest_p: no smaller p-value is possible by permuting so few donors.",
+            options={"names": NAMES},
+        )
+    ]  # fmt: skip
+    for kind in _shown(found):
+        options: dict[str, Any] = {"fdr": fdr, "names": NAMES}
+        text = _TEXT[kind]
+        if kind == "volcano" and len(found.genes) > 1000:
+            text += " The table has the first thousand by p-value; all are in genes.csv."
+        sections.append(
+            Section(kind=kind, title=_TITLES[kind], file=f"{TABLE_OF[kind]}.csv", text=text, options=options)  # type: ignore[arg-type]
+        )
+    if len(found.members):
+        text = "Which genes the programmes have. Those learned from the cells knew nothing of the conditions."
+        sections.append(Section(kind="table", title="Genes of the programmes", file="members.csv", text=text))
+    if len(found.left_out):
+        text = "What could not be tested, and samples that had too few cells."
+        sections.append(Section(kind="table", title="Left out", file="left_out.csv", text=text))
+    n = f"{settings['n_donors_control']} + {settings['n_donors_case']} samples of donors"
+    return Run(
+        title=f"{settings['case']} against {settings['control']}: what changes, in which cells, and how sure",
+        command=command,
+        summary=[*found.sentences, *(f"Note: {note}." for note in found.notes)],
+        sections=sections,
+        settings={name: value for name, value in settings.items() if name != "versions"},
+        data=[{"name": settings["file"], "role": f"compared, {n}", "cells": settings["n_cells"]}],
+        timings=timings or {},
+    )
+
+
+def draw_all(found: Comparison, folder: Path) -> list[str]:
+    """Draw what there is to draw.
+
+    Parameters
+    ----------
+    found
+        The comparison.
+    folder
+        Folder to make, for one PNG per figure.
+
+    Returns
+    -------
+    list of str
+        Names of the files.
+    """
+    folder.mkdir(parents=True)
+    drawn = []
+    for kind in _shown(found):
+        figure = draw(kind, getattr(found, TABLE_OF[kind]), fdr=float(found.settings["fdr"]))
+        figure.savefig(folder / FIGURES[kind])
+        drawn.append(FIGURES[kind])
+    return drawn
+
+
+def _shown(found: Comparison) -> list[str]:
+    """Return the kinds of figures for which there is something to draw."""
+    shown = []
+    for kind in ("state_shifts", "shares", "share_changes", "volcano", "programme_shifts"):
+        try:
+            draw(kind, getattr(found, TABLE_OF[kind]), fdr=0.05)
+        except DataError:
+            continue
+        shown.append(kind)
+    assert set(shown) <= set(DRAWN)
+    return shown

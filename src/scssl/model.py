@@ -13,6 +13,7 @@ from scssl import model_files, model_hub, model_hub_client
 from scssl.cores import own_cores
 from scssl.errors import DataError, MissingExtraError, SettingsError
 from scssl.log import progress
+from scssl.model_example import make_example
 from scssl.model_parts import embed_in_processes
 from scssl.model_published import import_published
 from scssl.training import Config, build_task, from_dict, resolve_device
@@ -244,6 +245,7 @@ class CellModel:
                 "target_sum": self.config.target_sum,
                 "centred": bool(self.encoder.states.mean.any()),
             },
+            "example": make_example(self.encoder),
             "card": self.card,
         }
         model_files.write(
@@ -341,10 +343,17 @@ def load(path: Path | str) -> CellModel:
     DataError
         If it is no folder, and the hub has no such model or cannot be reached.
     """
-    if not Path(path).exists() and model_hub_client.HubId.like(str(path)):
+    if _is_on_hub(path):
         try:
             return CellModel.load(model_hub.pull(str(path)))
         except (MissingExtraError, DataError) as error:
             message = f"{path} is no folder here; as a model on the hub: {error}"
             raise type(error)(message) from error
     return CellModel.load(path)
+
+
+def _is_on_hub(path: Path | str) -> bool:
+    """Say whether a text means a model on the hub. A missing folder within one that is there is a mistake, no ID."""
+    if Path(path).exists() or not model_hub_client.HubId.like(str(path)):
+        return False
+    return "@" in str(path) or not Path(path).parent.is_dir()

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scssl.corpus.format.manifest import checksum, file_entries
 from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
 from scssl.genes import GenePanel
@@ -66,11 +67,16 @@ def write(
         usual_permissions(folder / WEIGHTS)
         panel.save(folder / GENES)
         (folder / CARD).write_text(card_text(manifest), encoding="utf-8")
+        entries = [folder / WEIGHTS, folder / GENES]
+        if programmes is not None:
+            programmes.save(folder / PROGRAMMES, panel=panel)
+            entries.append(folder / PROGRAMMES)
+        # The card is for people, who may write in it.
+        manifest = {**manifest, "files": file_entries(folder, entries)}
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "scssl_version": version("scssl")}
         (folder / CONFIG).write_text(json.dumps({**head, **manifest}, indent=2), encoding="utf-8")
         names = [WEIGHTS, GENES, CARD, CONFIG]
         if programmes is not None:
-            programmes.save(folder / PROGRAMMES, panel=panel)
             names.insert(0, PROGRAMMES)
         # A model that is replaced stays whole until all of the new one is on the disk.
         (path / CONFIG).unlink(missing_ok=True)
@@ -127,7 +133,22 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], GenePanel]:
     except (OSError, SafetensorError) as error:
         message = f"{path / WEIGHTS} cannot be read, it is missing, truncated or altered: {error}"
         raise FormatError(message) from error
+    _check_files(path, manifest.get("files"))
     return manifest, weights, panel
+
+
+def _check_files(path: Path, files: Any) -> None:
+    """Compare the files with their checksums, which models of the first days do not have."""
+    if files is None:
+        return
+    if not isinstance(files, dict) or not {WEIGHTS, GENES} <= files.keys() <= {WEIGHTS, GENES, PROGRAMMES}:
+        message = f"{path / CONFIG} is incomplete: files missing or malformed"
+        raise FormatError(message)
+    for name, entry in files.items():
+        file = path / name
+        if not file.is_file() or not isinstance(entry, dict) or checksum(file) != entry.get("sha256"):
+            message = f"{file} is missing or was altered, by its checksum. Copy the model again"
+            raise FormatError(message)
 
 
 def read_programmes(path: Path, panel: GenePanel) -> Programmes | None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scssl.errors import FormatError, SettingsError
+from scssl.model_capsule import write_capsule
 from scssl.model_files import CARD, CONFIG, GENES, LAST, PROGRAMMES, RUN_SETTINGS, SAVING, WEIGHTS
+
+if TYPE_CHECKING:
+    from scssl.corpus import Corpus
+    from scssl.model import CellModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,7 @@ class RunFolder:
             PROGRAMMES,
             "history.csv",
             "run.json",
+            "capsule.json",
             "report.html",
             CHECKPOINTS,
             "logs",
@@ -151,3 +157,29 @@ class RunFolder:
             shutil.rmtree(folder, ignore_errors=True)
             if self._before.is_dir():
                 self._before.rename(folder)
+
+
+def note_run(folder: Path, model: CellModel, corpus: Corpus) -> None:
+    """Write the capsule of a pre-training into its folder, which holds the model.
+
+    Parameters
+    ----------
+    folder
+        Folder of the run.
+    model
+        The trained model.
+    corpus
+        The cells.
+    """
+    card = model.card
+    path = None if corpus.path is None else corpus.path.resolve()
+    write_capsule(
+        folder,
+        what="pretraining",
+        settings=asdict(model.config),
+        seeds={"training": model.config.training.seed},
+        data={**card["data"], "path": None if path is None else str(path)},
+        genes={"n": len(model.panel), "sha256": model.panel.fingerprint, "name": model.panel.name},
+        metrics=card["metrics"] or {"none": "nothing was trained"},
+        leave_out=("logs", RunFolder.CHECKPOINTS),
+    )

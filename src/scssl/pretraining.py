@@ -18,9 +18,9 @@ from scssl.corpus.gather import gather
 from scssl.errors import SettingsError
 from scssl.interruption import Interrupted, Signals
 from scssl.launch import LAUNCHED, launch
-from scssl.model import CellModel
+from scssl.model import CellModel, load
 from scssl.model_init import check_init, gentle, long_enough, take_weights
-from scssl.model_run import RunFolder
+from scssl.model_run import RunFolder, note_run
 from scssl.ranks import Ranks, check_devices
 from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments, merge
 from scssl.training.devices import resolve_device
@@ -129,7 +129,7 @@ def pretrain(
     }
     chosen |= {"max_epochs": max_epochs, "batch_size": batch_size, "seed": seed}
     files = {"genes": genes, "layer": layer, "source": source, "split_by": split_by}
-    first = init if init is None or isinstance(init, CellModel) else CellModel.load(init)
+    first = init if init is None or isinstance(init, CellModel) else load(init)
     if first is not None and genes is None and not _is_corpus(data):
         files["genes"] = first.panel
     ranks = Ranks.current()
@@ -254,6 +254,7 @@ def _train(
         if writes:
             model.save(directory, overwrite=True)
             run.finish()
+            note_run(directory, model, corpus)
     return model
 
 

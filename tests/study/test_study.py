@@ -20,7 +20,16 @@ from scssl.study.store import pack, unpack
 
 pytestmark = pytest.mark.usefixtures("brief_finetuning")
 
-FILES = {"verdict.json", "scores.csv", "differences.csv", "results.csv", "per_type.csv", "settings.json", "leakage.csv"}
+FILES = {
+    "capsule.json",
+    "verdict.json",
+    "scores.csv",
+    "differences.csv",
+    "results.csv",
+    "per_type.csv",
+    "settings.json",
+    "leakage.csv",
+}
 
 
 def study(two_studies, corpus, plan, out, **options):

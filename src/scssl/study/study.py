@@ -17,6 +17,7 @@ from scssl.corpus.gather import gather as gather_corpus
 from scssl.environment import machine, versions
 from scssl.errors import DataError, ScsslError, SettingsError
 from scssl.log import logger
+from scssl.model_capsule import write_capsule
 from scssl.study import outcome
 from scssl.study.baselines import get_baseline
 from scssl.study.comparing import compare
@@ -251,6 +252,20 @@ def run(
         "scores": scores, "differences": differences, "results": results.jobs, "per_type": per_type,
         "leakage": leakage_table(leaks),
     })  # fmt: skip
+    write_capsule(
+        folder,
+        what="study",
+        settings=chosen.to_dict(),
+        seeds={"methods": list(chosen.seeds)},
+        data={
+            "corpus": identity["corpus"],
+            "target": identity["target"],
+            "path": None if corpus.path is None else str(corpus.path),
+        },
+        genes={"n": len(corpus.panel), "sha256": corpus.panel.fingerprint, "name": corpus.panel.name},
+        metrics={"verdict": verdict.word, "conclusive": verdict.conclusive},
+        leave_out=("work",),
+    )
     return StudyResult(
         folder=folder, verdict=verdict, scores=scores, differences=differences, per_type=per_type,
         results=results.jobs, settings=settings,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scssl.corpus.format.manifest import checksum, file_entries
 from scssl.errors import FormatError
+from scssl.model_capsule import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ _BLANK: Final = "0" * 64
 
 
 def seal(folder: Path, content: Mapping[str, Any]) -> str:
-    """Return settings as JSON, with the checksum of every file of a folder and of themselves.
+    """Return settings as JSON, with the checksum of every file of a folder and of themselves, and what it ran on.
 
     Parameters
     ----------
@@ -30,6 +31,7 @@ def seal(folder: Path, content: Mapping[str, Any]) -> str:
         Plain values.
     """
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != CARD]
+    content = {**content, "environment": environment()}
     text = json.dumps({"sha256": _BLANK, **content, "files": file_entries(folder, files)}, indent=2)
     return text.replace(_BLANK, hashlib.sha256(text.encode()).hexdigest(), 1)
 

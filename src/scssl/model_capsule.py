@@ -1,0 +1,177 @@
+"""The capsule of a run: capsule.json, with all that is needed to know whether the run is what it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from scssl.corpus.format.manifest import checksum, file_entries
+from scssl.environment import command_line, machine, versions
+from scssl.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+FILE: Final = "capsule.json"
+FORMAT: Final = "scssl-capsule"
+VERSION: Final = 1
+MAX_BYTES: Final = 64 * 2**20
+PARTS: Final = ("settings", "seeds", "data", "genes", "environment", "metrics", "files")
+"""What every capsule has."""
+LEFT_OUT: Final = (FILE, "report.html", "README.md")
+"""The capsule itself, what is made anew at any time, and the card, in which people may write."""
+
+State = Literal["same", "differs", "other", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What became of one thing that was checked."""
+
+    what: str
+    state: State
+    """``same``; ``differs``: the run is not what it was; ``other``: differs without harm, such as a newer package;
+    ``unknown``: could not be recomputed."""
+    text: str
+    """What was found, in words."""
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run ran on: ``versions``, ``machine``, ``command``."""
+    return {"versions": versions(), "machine": machine(), "command": command_line()}
+
+
+def write_capsule(
+    folder: Path,
+    *,
+    what: str,
+    settings: Mapping[str, Any],
+    seeds: Mapping[str, Any],
+    data: Mapping[str, Any],
+    genes: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    leave_out: Iterable[str] = (),
+) -> None:
+    """Write the capsule of a run into its folder, which is complete but for it.
+
+    Parameters
+    ----------
+    folder
+        Folder of the run.
+    what
+        What kind of run it was.
+    settings
+        All settings, plain values.
+    seeds
+        By what they are for.
+    data
+        What the cells were: names, sizes, hashes.
+    genes
+        What the genes were: number and hash.
+    metrics
+        What came out.
+    leave_out
+        Names in the folder that are no part of the run's outcome, such as logs.
+    """
+    skipped = {*LEFT_OUT, *leave_out}
+    files = [path for path in folder.rglob("*") if path.is_file() and not skipped & set(path.relative_to(folder).parts)]
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "what": what,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "settings": settings,
+        "seeds": seeds,
+        "data": data,
+        "genes": genes,
+        "environment": environment(),
+        "metrics": metrics,
+        "files": file_entries(folder, files),
+    }
+    temporary = folder / f".{FILE}.tmp"
+    temporary.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8", newline="\n")
+    temporary.replace(folder / FILE)
+
+
+def read_capsule(folder: Path) -> dict[str, Any] | None:
+    """Read the capsule of a run, None if it has none.
+
+    Raises
+    ------
+    FormatError
+        If it is malformed or of a later version.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    if file.stat().st_size > MAX_BYTES:
+        message = f"{file} is larger than any capsule ({file.stat().st_size:,} bytes)"
+        raise FormatError(message)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        known = content["format"] == FORMAT and 1 <= content["version"] <= VERSION
+        known = known and isinstance(content["files"], dict)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        known = False
+    if not known:
+        message = f"{file} is not the capsule of a run, or of a later version of scssl; run: pip install -U scssl"
+        raise FormatError(message)
+    return dict(content)
+
+
+def check_complete(content: Mapping[str, Any]) -> Finding:
+    """Say whether a capsule has all its parts."""
+    absent = [name for name in PARTS if not content.get(name)]
+    if absent:
+        return Finding(what="capsule", state="differs", text=f"lacks {', '.join(absent)}")
+    return Finding(what="capsule", state="same", text=f"has {', '.join(PARTS)}")
+
+
+def check_files(folder: Path, files: Mapping[str, Any]) -> Finding:
+    """Compare files with their recorded sizes and checksums.
+
+    Parameters
+    ----------
+    folder
+        Where they are.
+    files
+        As `scssl.corpus.format.manifest.file_entries` gives them.
+    """
+    problems = []
+    for name, entry in files.items():
+        file = folder / name
+        # A capsule may come from someone else: nothing outside of its folder is read.
+        if not isinstance(entry, dict) or not file.resolve().is_relative_to(folder.resolve()):
+            problems.append(f"{name!r} is no file of a run")
+        elif not file.is_file():
+            problems.append(f"{name} is missing")
+        elif file.stat().st_size != entry.get("bytes"):
+            problems.append(f"{name} has {file.stat().st_size:,} bytes, not {entry.get('bytes')}")
+        elif checksum(file) != entry.get("sha256"):
+            problems.append(f"{name} was altered")
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        return Finding(what="files", state="differs", text="; ".join(problems[:5]) + more)
+    return Finding(what="files", state="same", text=f"{len(files)} as they were written")
+
+
+def check_environment(then: Mapping[str, Any]) -> Finding:
+    """Compare the packages of a run with those that are installed now.
+
+    Parameters
+    ----------
+    then
+        Package to version.
+    """
+    now = versions()
+    changed = [
+        f"{name} {number} then, {now.get(name, 'none')} now" for name, number in then.items() if now.get(name) != number
+    ]
+    if not then:
+        return Finding(what="environment", state="unknown", text="not recorded")
+    if changed:
+        return Finding(what="environment", state="other", text="; ".join(changed))
+    return Finding(what="environment", state="same", text=f"{len(then)} packages as they were")

@@ -63,6 +63,7 @@ def write(path: Path, fitted: Fitted, *, settings: SimulatorSettings, overwrite:
                     "types": learned.types,
                     "donors": learned.donors,
                     "target_sum": learned.space.target_sum,
+                    "unevenness": learned.unevenness,
                     "verdict": verdict,
                 }
             )
@@ -150,7 +151,9 @@ def _learned(arrays: dict[str, NDArray[Any]], number: int, one: dict[str, Any], 
         message = "arrays of another number of groups or genes"
         raise ValueError(message)
     space = Space(target_sum=float(one["target_sum"]), mean=mean, components=components)
-    return Learned(types=list(one["types"]), donors=one["donors"], space=space, **found)
+    return Learned(
+        types=list(one["types"]), donors=one["donors"], unevenness=float(one["unevenness"]), space=space, **found
+    )
 
 
 def _verdict(content: dict[str, Any]) -> Verdict:

@@ -18,7 +18,6 @@ from scssl.tasks.simulate.fitted import Fitted, Recipe, doses_of, recipe, same_g
 from scssl.tasks.simulate.judge import FALLBACK, LEAST_FOLDS, Verdict, compare, judge
 from scssl.tasks.simulate.learn import Learned, learn
 from scssl.tasks.simulate.predict import MODEL, Moved, Targets, by_baselines, by_model, populate
-from scssl.tasks.simulate.pseudobulks import to_share
 from scssl.tasks.simulate.scoring import gather
 from scssl.tasks.simulate.settings import AUTO, SimulatorSettings
 from scssl.tasks.simulate.simulation import WARNING, Simulation, describe_cells, versions
@@ -143,8 +142,7 @@ def simulate(
         moved = _moved(fitted, one, targets, train=train, seed=seed, needed=method)
         learned = fitted.learned[one.parts[0][1]]
         populations = populate(
-            method, moved, targets, dispersion=learned.dispersion, control_share=to_share(learned.pooled[0][:-1]),
-            seed=seed,
+            method, moved, targets, learned=learned, seed=seed
         )  # fmt: skip
         counts.append(sp.vstack(populations, format="csr")[order])
         known = _measured(learned)
@@ -218,8 +216,7 @@ def evaluate(
         known = None if train is None else train.at(np.isin(train.condition, [fitted.control, name]))
         found, few = compare(
             learned, train=known, control_cells=cells.at(cells.condition == fitted.control),
-            truth=cells.at(cells.condition == name), control=fitted.control,
-            control_share=to_share(learned.pooled[0][:-1]), seed=seed,
+            truth=cells.at(cells.condition == name), control=fitted.control, seed=seed,
         )  # fmt: skip
         rows += [{"case": name, **row} for row in found]
         skipped += few

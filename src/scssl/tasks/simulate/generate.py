@@ -10,7 +10,11 @@ import scipy.sparse as sp
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from scssl.tasks.simulate.space import Space
+
 BLOCK: Final = 4_000_000
+UNEVEN_CELLS, MOST_CELLS = 20, 300
+"""Of a group, under either condition, from which unevenness is estimated."""
 LEAST_SHARE: Final = 1e-8
 """Taken for the share of a gene that no control cell had: one count in 100 million."""
 
@@ -22,6 +26,7 @@ def generate(
     target: NDArray[np.float64],
     depth: float,
     dispersion: NDArray[np.float64],
+    unevenness: float = 0.0,
     rng: np.random.Generator,
 ) -> sp.csr_matrix:
     r"""Turn control cells into cells whose expected expression is another, each cell by itself.
@@ -32,6 +37,8 @@ def generate(
     count at hand leaves possible, gamma of shape :math:`1/\phi + y`. Either way the new count is a Poisson draw from
     :math:`f \lambda`: if the control cells are as assumed, simulated ones are negative binomial around the new mean,
     with the same dispersion, and whatever else tells the control cells apart is kept.
+
+    Cells respond unevenly: each goes a part of the way that is drawn from a gamma distribution with mean 1.
 
     Parameters
     ----------
@@ -45,31 +52,71 @@ def generate(
         By what factor totals change.
     dispersion
         (n_genes,) :math:`\phi`.
+    unevenness
+        Variance between cells of the part of the way that they go.
     rng
         Source of random numbers.
     """
     base = np.maximum(share, LEAST_SHARE)
-    fold = depth * target / base
-    up, down = np.flatnonzero(fold > 1), fold < 1
+    ratio = target / base
     totals = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    shape = 1.0 / dispersion[up]
-    rows = max(1, BLOCK // max(len(up), 1))
+    strength = np.ones(len(totals))
+    if unevenness > 0:
+        strength = rng.gamma(1.0 / unevenness, unevenness, len(totals))
+    rows = max(1, BLOCK // max(len(base), 1))
     parts = []
-    for start in range(0, counts.shape[0], rows):
+    for start in range(0, len(totals), rows):
         block = sp.csr_matrix(counts[start : start + rows], dtype=np.int64)
-        y = block[:, up].toarray()
-        mu = totals[start : start + rows, None] * base[up]
-        rate = rng.gamma(shape + y, 1.0 / (shape / mu + 1.0))
-        more = rng.poisson((fold[up] - 1.0) * rate)
+        way = strength[start : start + rows, None]
+        fold = depth * np.maximum(1.0 + way * (ratio - 1.0), 0.0)
         kept = block.copy()
-        thinned = down[kept.indices]
-        kept.data[thinned] = rng.binomial(kept.data[thinned], fold[kept.indices[thinned]])
-        added = sp.csr_matrix(more)
+        at = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        kept.data = rng.binomial(kept.data, np.minimum(fold[at, block.indices], 1.0))
+        up = np.flatnonzero((fold > 1).any(axis=0))
+        mu = totals[start : start + rows, None] * base[up]
+        shape = 1.0 / dispersion[up]
+        rate = rng.gamma(shape + block[:, up].toarray(), 1.0 / (shape / mu + 1.0))
+        added = sp.csr_matrix(rng.poisson(np.maximum(fold[:, up] - 1.0, 0.0) * rate))
         added = sp.csr_matrix((added.data, up[added.indices], added.indptr), shape=block.shape)
         parts.append(kept + added)
     found = sp.vstack(parts, format="csr")
     found.eliminate_zeros()
     return found
+
+
+def unevenness(
+    pairs: list[tuple[sp.csr_matrix, sp.csr_matrix]], *, space: Space, dispersion: NDArray[np.float64]
+) -> float:
+    """Estimate how much further some cells go than others, between control and case.
+
+    Of each group, cells are simulated that all go the whole way. How much more measured cells vary along the way, in
+    units of its length, is what is looked for; the mean over groups counts long ways more.
+
+    Parameters
+    ----------
+    pairs
+        Counts of control and case cells, per group.
+    space
+        In which the way is seen.
+    dispersion
+        (n_genes,).
+    """
+    more, lengths = 0.0, 0.0
+    for number, (control, case) in enumerate(pairs):
+        if min(control.shape[0], case.shape[0]) < UNEVEN_CELLS:
+            continue
+        rng = np.random.default_rng([7, number])
+        control, case = (part[np.sort(rng.permutation(part.shape[0])[:MOST_CELLS])] for part in (control, case))
+        shares = [np.asarray(part.sum(axis=0), dtype=np.float64).ravel() / part.sum() for part in (control, case)]
+        depth = np.exp(np.diff([np.log(np.asarray(part.sum(axis=1))).mean() for part in (control, case)])[0])
+        made = generate(control, share=shares[0], target=shares[1], depth=float(depth), dispersion=dispersion, rng=rng)
+        before, after, simulated = (space.of(part) for part in (control, case, made))
+        way = after.mean(axis=0) - before.mean(axis=0)
+        length = float(np.linalg.norm(way))
+        if length > 0:
+            along = [float((points @ way / length).var(ddof=1)) for points in (after, simulated)]
+            more, lengths = more + along[0] - along[1], lengths + length**2
+    return float(np.clip(more / lengths, 0.0, 0.5)) if lengths else 0.0
 
 
 def around(counts: sp.csr_matrix, *, share: NDArray[np.float64], rng: np.random.Generator) -> sp.csr_matrix:

@@ -13,7 +13,6 @@ from scssl.log import logger, progress
 from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, NO_CHANGE
 from scssl.tasks.simulate.learn import learn
 from scssl.tasks.simulate.predict import MODEL, Targets, by_baselines, by_model, populate
-from scssl.tasks.simulate.pseudobulks import to_share
 from scssl.tasks.simulate.scoring import FEWEST, Judged, explained, score_groups
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ def compare(
     control_cells: Cells,
     truth: Cells,
     control: str,
-    control_share: NDArray[np.float64],
     seed: int,
     brief: bool = False,
 ) -> tuple[list[dict[str, Any]], list[str]]:
@@ -81,8 +79,6 @@ def compare(
         Cells to start from, and measured case cells.
     control
         Name of the control.
-    control_share
-        (n_genes,) of the counts of all control cells.
     seed
         Of the counts.
     brief
@@ -124,10 +120,7 @@ def compare(
         )
         raise DataError(message)
     methods = [MODEL, *(name for name in BASELINES if name in moved or name in (NO_CHANGE, CONTROL_MEAN))]
-    populations = {
-        name: populate(name, moved, targets, dispersion=learned.dispersion, control_share=control_share, seed=seed)
-        for name in methods
-    }
+    populations = {name: populate(name, moved, targets, learned=learned, seed=seed) for name in methods}
     return score_groups(judged, populations, seed=seed), skipped
 
 
@@ -230,8 +223,7 @@ def _fold(cells: Cells, held: NDArray[np.bool_], *, control: str, case: str, see
         start = _few(cells.at(held & ~is_case), seed=seed)
         truth = _few(cells.at(held & is_case), seed=seed)
         rows, _ = compare(
-            learned, train=train, control_cells=start, truth=truth, control=control,
-            control_share=to_share(learned.pooled[0][:-1]), seed=seed, brief=True,
+            learned, train=train, control_cells=start, truth=truth, control=control, seed=seed, brief=True,
         )  # fmt: skip
     except DataError as error:
         logger.info("left out of the judgement: %s", error)

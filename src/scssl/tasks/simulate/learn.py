@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scssl.errors import DataError
-from scssl.tasks.simulate.generate import dispersions
+from scssl.tasks.simulate.generate import dispersions, unevenness
 from scssl.tasks.simulate.pseudobulks import bulk, to_value
 from scssl.tasks.simulate.space import Space
 
@@ -48,6 +48,8 @@ class Learned:
     """(2, n_genes + 1) values of all control and all case cells together."""
     dispersion: NDArray[np.float64]
     """(n_genes,)."""
+    unevenness: float
+    """Variance between cells of how far they go from control to case."""
     space: Space
 
     @property
@@ -109,6 +111,9 @@ def learn(cells: Cells, *, control: str, case: str) -> Learned:
         pooled.append(np.append(to_value(share), np.log(totals).mean()))
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(cells))[:SPACE_CELLS])
+    space = Space.fit(cells.counts[some])
+    dispersion = dispersions([sides[1].counts[rows] for rows in whole[1].values()])
+    pairs = [tuple(side.counts[w[name]] for side, w in zip(sides, whole, strict=True)) for name in types]
     return Learned(
         types=[key[0] for key in keys],
         donors=[key[1] for key in keys] if by_donor else None,
@@ -118,8 +123,9 @@ def learn(cells: Cells, *, control: str, case: str) -> Learned:
         n_cells=np.array([[b.n_cells for b in side] for side in bulks]).T,
         codes=np.stack([sides[0].codes[rows].mean(axis=0, dtype=np.float64) for rows in rows_of]),
         pooled=np.stack(pooled),
-        dispersion=dispersions([sides[1].counts[rows] for rows in _by_type(sides[1]).values()]),
-        space=Space.fit(cells.counts[some]),
+        dispersion=dispersion,
+        unevenness=unevenness(pairs, space=space, dispersion=dispersion),
+        space=space,
     )
 
 

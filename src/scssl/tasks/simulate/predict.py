@@ -183,8 +183,7 @@ def populate(
     moved: Mapping[str, Moved],
     targets: Targets,
     *,
-    dispersion: NDArray[np.float64],
-    control_share: NDArray[np.float64],
+    learned: Learned,
     seed: int,
 ) -> list[sp.csr_matrix]:
     """Make the cells of each group that a method predicts; every method starts from the same random numbers.
@@ -197,10 +196,8 @@ def populate(
         By method.
     targets
         Control cells.
-    dispersion
-        (n_genes,).
-    control_share
-        (n_genes,) of the counts of all control cells, for ``"control mean"``.
+    learned
+        The condition: dispersions, unevenness, and the mean of all control cells, for ``"control mean"``.
     seed
         Of the counts.
     """
@@ -210,7 +207,7 @@ def populate(
         if method == NO_CHANGE:
             found.append(counts)
         elif method == CONTROL_MEAN:
-            found.append(around(counts, share=control_share, rng=rng))
+            found.append(around(counts, share=to_share(learned.pooled[0][:-1]), rng=rng))
         else:
             one = moved[method]
             found.append(
@@ -219,7 +216,8 @@ def populate(
                     share=group.share,
                     target=one.share[number],
                     depth=float(np.exp(one.log_depth[number])),
-                    dispersion=dispersion,
+                    dispersion=learned.dispersion,
+                    unevenness=learned.unevenness,
                     rng=rng,
                 )
             )

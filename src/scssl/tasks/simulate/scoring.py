@@ -89,12 +89,16 @@ class Judged:
     """Only the energy distance."""
 
     def score(self, cells: sp.csr_matrix, *, seed: int) -> dict[str, Any]:
-        """Score simulated cells; effects on mean log expression are under ``_effect``."""
-        cells = _usable(cells)
+        """Score the counts of simulated cells; effects on mean log expression are under ``_effect`` and ``_truth``."""
+        return self.score_values(log_values(_usable(cells), target_sum=self.space.target_sum), seed=seed)
+
+    def score_values(self, values: sp.csr_matrix, *, seed: int) -> dict[str, Any]:
+        """Score log values, as they are."""
         rng = np.random.default_rng(seed)
-        points, truth = (self.space.of(some(part, rng)) for part in (cells, self.truth))
+        measured = log_values(self.truth, target_sum=self.space.target_sum)
+        points, truth = (self.space.project(some(part, rng)) for part in (values, measured))
         row: dict[str, Any] = {
-            "n_simulated": cells.shape[0],
+            "n_simulated": values.shape[0],
             "n_measured": self.truth.shape[0],
             "energy_distance": energy_distance(points, truth),
         }
@@ -102,17 +106,17 @@ class Judged:
             return row
         # The bandwidth is that of the truth alone, so that no method sets its own.
         row["mmd"] = mmd(points, truth, bandwidth=median_distance(truth, truth))
-        logs = [log_values(part, target_sum=self.space.target_sum) for part in (cells, self.truth, self.control)]
-        predicted, measured, before = (np.asarray(part.mean(axis=0)).ravel() for part in logs)
-        row["mae"] = float(np.abs(predicted - measured).mean())
-        row["pearson_delta"] = pearson_delta(predicted, measured, before)
-        guess, true = (differences(part, logs[2]) for part in logs[:2])
+        control = log_values(self.control, target_sum=self.space.target_sum)
+        guess, true, before = (np.asarray(part.mean(axis=0)).ravel() for part in (values, measured, control))
+        row["mae"] = float(np.abs(guess - true).mean())
+        row["pearson_delta"] = pearson_delta(guess, true, before)
+        predicted, found = (differences(part, control) for part in (values, measured))
         row |= {
-            "de_overlap": overlap(guess, true),
-            "de_recall": recall(guess, true),
-            "de_direction": direction_match(guess, true),
+            "de_overlap": overlap(predicted, found),
+            "de_recall": recall(predicted, found),
+            "de_direction": direction_match(predicted, found),
         }
-        return row | {"_effect": predicted - before, "_truth": measured - before}
+        return row | {"_effect": guess - before, "_truth": true - before}
 
     def ceiling(self, *, seed: int) -> dict[str, Any]:
         """Score one half of the truth against the other: as near as anything can come with as many cells."""

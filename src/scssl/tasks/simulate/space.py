@@ -42,7 +42,10 @@ class Space:
 
     def of(self, counts: sp.csr_matrix) -> NDArray[np.float64]:
         """(n_cells, n_components) coordinates of cells."""
-        values = log_values(counts, target_sum=self.target_sum)
+        return self.project(log_values(counts, target_sum=self.target_sum))
+
+    def project(self, values: sp.csr_matrix) -> NDArray[np.float64]:
+        """(n_cells, n_components) coordinates of log values."""
         return np.asarray(values @ self.components - self.mean @ self.components)
 
 

@@ -29,12 +29,28 @@ class _RankZero(logging.Filter):
         return rank() == 0 or record.levelno >= logging.WARNING
 
 
+class _Once(logging.Filter):
+    """Lets a line through once: a command that reads a file three times has one thing to say of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        if line in self._said and not getattr(record, "progress", False):
+            return False
+        self._said.add(line)
+        return True
+
+
 logger.addFilter(_RankZero())
 
 
 def configure(*, quiet: bool = False) -> None:
-    """Send log messages to stderr, as the command line does; warnings only when `quiet`."""
+    """Send log messages to stderr, as the command line does, each once; warnings only when `quiet`."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Once())
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
@@ -100,4 +116,5 @@ class _LineProgress:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + LINE_INTERVAL
             of = f" of {self._total:,}" if self._total else ""
-            logger.info("%s: %s%s %s", self._description, f"{self._done:,}", of, self._unit)
+            told = (self._description, f"{self._done:,}", of, self._unit)
+            logger.info("%s: %s%s %s", *told, extra={"progress": True})

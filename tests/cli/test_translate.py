@@ -24,8 +24,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-def command(folder, out, *more, to="protein", reference=True, model="model"):
-    given = ["--reference", str(folder / "reference.h5ad"), "--to", to] if reference else []
+def command(folder, out, *more, to="protein", reference=True, model="model", same=False):
+    given = ["--reference", str(folder / f"{'query' if same else 'reference'}.h5ad"), "--to", to] if reference else []
     return ["translate", str(folder / "query.h5ad"), "--model", str(folder / model), *given, "--out", str(out), *more]
 
 
@@ -74,6 +74,7 @@ MISTAKES = {
     "no such target": (("--target", "obsm:nope"), {}, "has no obsm['nope']"),
     "no such truth": (("--truth", "mod:prot"), {}, "has no modality 'prot'"),
     "scores without truth": (("--scores", "s"), {}, "needs --truth"),
+    "scored on itself": (("--truth", "obsm:protein"), {"same": True}, "--reference is the same file"),
     "k without neighbours": (("--k", "3"), {}, "--k has no effect in --mode probe"),
     "likelihood": (("--likelihood", "poisson"), {}, "likelihood 'poisson' is not one of protein"),
     "donor": (("--donor", "nope"), {}, "no column 'nope'"),

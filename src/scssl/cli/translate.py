@@ -57,12 +57,12 @@ def translate(
         .h5ad to write: the input with obsm["scssl_protein"] or obsm["scssl_atac"], names in uns. Or .h5mu: the RNA,
         and the prediction as a modality of that name.
     reference
-        .h5ad, .zarr or .h5mu with raw counts of RNA, and the other modality of the same cells.
+        .h5ad, .zarr, .h5mu, 10x .h5 or 10x mtx folder with raw counts of RNA, and the other modality of the same cells.
     to
         protein or atac.
     target
-        Where the other modality is in the reference: obsm:KEY, mod:NAME or mod:NAME/LAYER. Usual names (protein, adt,
-        atac, ...) are found without it.
+        Where the other modality is in the reference: obsm:KEY, mod:NAME, mod:NAME/LAYER, or features:TYPE (10x). Usual
+        names (protein, adt, atac, Antibody Capture, ...) are found without it.
     mode
         probe (by default): a linear head on the frozen encoder. zero_shot: the mean of the k nearest reference cells.
         finetune: the encoder is trained, too. in_data: the same after pre-training on the reference's RNA alone.
@@ -115,8 +115,10 @@ def translate(
     if scores is not None and (truth is None or scores.exists()):
         message = f"{scores} exists already; choose another folder for --scores"
         if truth is None:
-            message = "--scores are against what was measured, so it needs --truth obsm:KEY or mod:NAME"
+            message = "--scores are against what was measured, so it needs --truth obsm:KEY, mod:NAME or features:TYPE"
         raise SettingsError(message)
+    if truth is not None and reference is not None and reference.exists() and file.exists():
+        _check_other(file, reference)
     if scores is not None:
         import_extra("matplotlib", extra="report")
     if out.suffix == ".h5mu":
@@ -171,6 +173,17 @@ def translate(
         _write_scores(scores, found)
     return _outcome(translator, translation, found, out=out, written=written, save=save, scores_folder=scores,
                     keys=list(results.obsm))  # fmt: skip
+
+
+def _check_other(file: Path, reference: Path) -> None:
+    from scssl.errors import SettingsError
+
+    if reference.samefile(file):
+        message = (
+            "--truth scores predictions for cells that the translator has not learned from, but --reference is the "
+            "same file; give a reference of other cells, such as other donors"
+        )
+        raise SettingsError(message)
 
 
 def _check(

@@ -28,20 +28,6 @@ def together(modalities):
 
 
 @pytest.fixture(scope="module")
-def cells():
-    adata = scssl.datasets.simulate_atlas(
-        400, 120, n_types=3, n_proteins=8, n_peaks=30, type_effect=3.0, seed=3, unmeasured=0
-    )
-    held_out = adata.obs["donor"].isin(adata.obs["donor"].cat.categories[::3]).to_numpy()
-    return adata[~held_out].copy(), adata[held_out].copy()
-
-
-@pytest.fixture(scope="module")
-def model(cells):
-    return scssl.pretrain(cells[0], preset="small", genes="union", max_epochs=2)
-
-
-@pytest.fixture(scope="module")
 def fitted(model, cells):
     return {mode: Translator(model, mode=mode, training=QUICK).fit(cells[0]) for mode in MODES}
 

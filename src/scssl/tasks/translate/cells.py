@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from scssl.corpus.batch import CellBatch
 from scssl.nn.inputs import normalised_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from anndata import AnnData
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
     from scssl.model import CellModel
 
 CHUNK = 4096
+
+
+def fingerprint(totals: Iterable[NDArray[np.integer] | NDArray[np.floating]]) -> str:
+    """Return what tells whether cells are the same again: a digest of their totals, given in parts.
+
+    Parameters
+    ----------
+    totals
+        (n_cells,) counts on the model's genes, of one part of the cells after the other.
+    """
+    digest = hashlib.sha256()
+    for part in totals:
+        digest.update(np.asarray(part, dtype="<f4").tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +73,11 @@ class Cells:
     def totals(self) -> NDArray[np.int64]:
         """(n_cells,) counts on the model's genes."""
         return np.asarray(self.counts.sum(axis=1), dtype=np.int64).ravel()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the totals of all cells, in order."""
+        return fingerprint([self.totals])
 
     def at(self, rows: NDArray[np.int64]) -> Cells:
         """Return some of the cells."""

@@ -42,6 +42,12 @@ def evaluate(
 ) -> TranslationScores:
     """Compare predictions with what was measured; see `Translator.evaluate`."""
     scale = fitted.scale
+    if fitted.fingerprint == translation.fingerprint:
+        message = (
+            f"{translation.file}: the translator learned from these very cells, so scores on them would mean nothing; "
+            "evaluate on other cells, or fit on some donors and evaluate on the others"
+        )
+        raise DataError(message)
     truth = read_target(query, target, to=scale.to)
     values, names = columns(truth, scale.names)
     known = (scale.totals(values, names=names) > 0) & ~translation.empty[truth.rows]

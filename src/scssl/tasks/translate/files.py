@@ -62,6 +62,7 @@ def write(path: Path, fitted: Fitted, *, settings: TranslatorSettings, overwrite
             "reference": fitted.reference,
             "target": fitted.target,
             "n_cells": fitted.n_cells,
+            "fingerprint": fitted.fingerprint,
             "training": fitted.training,
         }
         (folder / SETTINGS).write_text(seal(folder, content), encoding="utf-8", newline="\n")
@@ -92,7 +93,7 @@ def read(path: Path) -> tuple[TranslatorSettings, Fitted]:
         settings = from_dict(TranslatorSettings, content["settings"], where=str(file))
         scale = Scale(**content["scale"])
         reference, target, n_cells = str(content["reference"]), str(content["target"]), int(content["n_cells"])
-        training = dict(content["training"])
+        fingerprint, training = str(content.get("fingerprint", "")), dict(content["training"])
     except (SettingsError, KeyError, TypeError, ValueError) as error:
         message = f"{file} is incomplete or malformed: {error}"
         raise FormatError(message) from error
@@ -122,6 +123,7 @@ def read(path: Path) -> tuple[TranslatorSettings, Fitted]:
         reference=reference,
         target=target,
         n_cells=n_cells,
+        fingerprint=fingerprint,
         training=training,
     )
     return settings, fitted

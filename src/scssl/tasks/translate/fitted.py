@@ -61,6 +61,8 @@ class Fitted:
     target: str
     """Where in them the modality was, as an option."""
     n_cells: int
+    fingerprint: str = ""
+    """Of the counts of the reference's cells, to know them again; "" where it was not kept."""
     training: dict[str, Any] = field(default_factory=dict)
     """How the training went and how held-out cells were predicted, as plain values."""
 

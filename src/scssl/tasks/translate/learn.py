@@ -90,6 +90,7 @@ def learn(
         reference=file,
         target=found.spec,
         n_cells=len(rows),
+        fingerprint=cells.fingerprint,
         training=summary,
     )
 

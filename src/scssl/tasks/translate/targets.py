@@ -1,4 +1,4 @@
-"""Proteins or peaks of cells, wherever a file or an object holds them: ``obsm``, or a modality of a MuData."""
+"""Proteins or peaks of cells, wherever they are: in ``obsm``, a modality of a MuData, or among the features of X."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import scipy.sparse as sp
 
 from scssl.corpus.sources.source import Reading, open_source
 from scssl.errors import DataError, SettingsError
+from scssl.tasks.translate.feature_types import USUAL as USUAL_TYPES
+from scssl.tasks.translate.feature_types import features, types_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +28,7 @@ USUAL: Final = {
     "atac": ("atac", "ATAC", "peaks", "peak"),
 }
 """Keys that are looked for where no target is named."""
+FORMS: Final = "obsm:KEY, mod:NAME, mod:NAME/LAYER or features:TYPE"
 NAMES: Final = {"protein": ("protein_names", "adt_names"), "atac": ("peak_names", "atac_names")}
 """Entries of ``uns`` that may hold the names of an array without any."""
 
@@ -43,7 +46,7 @@ class Target:
     where: str
     """Where it was found, for messages: the file and the key."""
     spec: str
-    """The same as an option: ``obsm:KEY`` or ``mod:NAME``."""
+    """The same as an option: ``obsm:KEY``, ``mod:NAME`` or ``features:TYPE``."""
 
 
 def read_target(data: Any, spec: str | None, *, to: str) -> Target:
@@ -54,7 +57,8 @@ def read_target(data: Any, spec: str | None, *, to: str) -> Target:
     data
         AnnData, MuData, or a file of either.
     spec
-        ``obsm:KEY``, ``mod:NAME`` or ``mod:NAME/LAYER``; None to look for the usual names.
+        ``obsm:KEY``, ``mod:NAME``, ``mod:NAME/LAYER``, or ``features:TYPE`` for features of X that
+        ``var["feature_types"]`` calls so; None to look for the usual names.
     to
         ``"protein"`` or ``"atac"``.
 
@@ -70,7 +74,11 @@ def read_target(data: Any, spec: str | None, *, to: str) -> Target:
         if spec is None:
             kind, key = place.guess(to)
         with Reading(f"{place.file}: {kind}:{key}"):
-            values, names, rows = place.obsm_of(key, to=to) if kind == "obsm" else place.mod_of(key, layer)
+            if kind == "features":
+                values, names = features(place.source, key, layer=None)
+                rows = np.arange(len(place.cells))
+            else:
+                values, names, rows = place.obsm_of(key, to=to) if kind == "obsm" else place.mod_of(key, layer)
         return _checked(values, names, rows, where=f"{place.file}: {kind}[{key!r}]", spec=spec or f"{kind}:{key}")
 
 
@@ -92,8 +100,8 @@ def _parse(spec: str | None) -> tuple[str, str, str | None]:
         return "", "", None
     kind, colon, key = spec.partition(":")
     key, _, layer = key.partition("/") if kind == "mod" else (key, "", "")
-    if not colon or kind not in ("obsm", "mod") or not key:
-        message = f"target {spec!r} is not understood; write obsm:KEY, mod:NAME or mod:NAME/LAYER"
+    if not colon or kind not in ("obsm", "mod", "features") or not key:
+        message = f"target {spec!r} is not understood; write {FORMS}"
         raise SettingsError(message)
     return kind, key, layer or None
 
@@ -106,6 +114,10 @@ class _Place:
     cells: pd.Index
     rna: Any
     mods: Mapping[str, Any]
+    source: Any
+    """What the RNA is read from."""
+    types: frozenset[str]
+    """Types of the features of X that are no genes."""
 
     def guess(self, to: str) -> tuple[str, str]:
         """Find a usual name."""
@@ -113,6 +125,9 @@ class _Place:
             for name in USUAL[to]:
                 if name in there:
                     return kind, name
+        for name in USUAL_TYPES[to]:
+            if name in self.types:
+                return "features", name
         message = f"{self.file}: has none of the usual names of {to} ({', '.join(USUAL[to])}); {self._there()}"
         raise DataError(message)
 
@@ -172,40 +187,45 @@ class _Place:
 
     def _there(self) -> str:
         keys = [f"obsm:{key}" for key in self._obsm()] + [f"mod:{name}" for name in self.mods if name not in RNA]
-        return f"name it with --target (target=), of: {', '.join(keys)}" if keys else "it has no obsm and no modalities"
+        keys += [f"features:{name}" for name in sorted(self.types)]
+        if keys:
+            return f"name it with --target (target=), of: {', '.join(keys)}"
+        return "it has no obsm, no modalities, and no features but genes"
 
 
 @contextmanager
 def _opened(data: Any) -> Iterator[_Place]:
     if not isinstance(data, str | Path):
-        rna = rna_of(data)
+        rna: Any = rna_of(data)
         mods = dict(data.mod) if hasattr(data, "mod") else {}
         name = "mudata" if mods else "adata"
-        yield _Place(file=name, cells=_index(rna, "obs"), rna=rna, mods=mods)
+        types = frozenset(types_of(rna.var)) - {""}
+        yield _Place(file=name, cells=_index(rna, "obs"), rna=rna, mods=mods, source=rna, types=types)
         return
     path = Path(data)
     # Says what is wrong with a file that holds no cells.
     with open_source(path, obs_columns=[]) as source:
         cells = pd.Index(source.obs.index.astype(str), dtype=object)
+        types = frozenset(types_of(source.var)) - {""}
     if path.is_dir() and not ((path / "zarr.json").is_file() or (path / ".zgroup").is_file()):
-        message = f"{path}: a 10x folder has RNA only; give .h5ad, .zarr or .h5mu with proteins or peaks"
-        raise DataError(message)
+        # A 10x folder has features only.
+        yield _in_file({}, path, cells, types)
+        return
     if path.is_dir():
         import zarr
 
-        yield _in_file(zarr.open_group(path, mode="r"), path, cells)
+        yield _in_file(zarr.open_group(path, mode="r"), path, cells, types)
         return
     import h5py
 
     with h5py.File(path, mode="r") as file:
-        yield _in_file(file, path, cells)
+        yield _in_file(file, path, cells, types)
 
 
-def _in_file(root: Any, path: Path, cells: pd.Index) -> _Place:
-    if "mod" not in root:
-        return _Place(file=str(path), cells=cells, rna=root, mods={})
-    mods = {name: root["mod"][name] for name in root["mod"]}
-    return _Place(file=str(path), cells=cells, rna=mods[_rna_name(mods, str(path))], mods=mods)
+def _in_file(root: Any, path: Path, cells: pd.Index, types: frozenset[str]) -> _Place:
+    mods = {name: root["mod"][name] for name in root["mod"]} if "mod" in root else {}
+    rna = mods[_rna_name(mods, str(path))] if "mod" in root else root
+    return _Place(file=str(path), cells=cells, rna=rna, mods=mods, source=path, types=types)
 
 
 def _rna_name(mods: Mapping[str, Any], file: str) -> str:

@@ -16,6 +16,7 @@ from scssl.corpus.sources.source import open_source
 from scssl.errors import SettingsError
 from scssl.log import progress
 from scssl.tasks.output import Results
+from scssl.tasks.translate.cells import fingerprint
 from scssl.training import resolve_device
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Translation:
     """(n_cells,) cells without any count on the model's genes: what is predicted for them means nothing, and is NaN."""
     settings: dict[str, Any]
     """How the numbers came about, as written to ``uns``."""
+    fingerprint: str
+    """Of the counts of the cells, to know those of the reference again."""
 
     def table(self, what: Written = "scaled") -> pd.DataFrame:
         """Return predictions with the names of cells and features.
@@ -103,11 +106,12 @@ def translate(
         fitted.predictor.to(where)
     values: dict[str, NDArray[np.float32]] = {}
     empty = np.zeros(n_cells, dtype=bool)
-    done = 0
+    done, totals = 0, []
     with progress("translating", n_cells) as advance, torch.no_grad(), own_cores(where):
         for batch in fitted.model.batches(query, layer=layer, batch_size=CHUNK):
             rows = slice(done, done + batch.n_cells)
-            empty[rows] = batch.size_factor.numpy() == 0
+            totals.append(batch.size_factor.numpy().copy())
+            empty[rows] = totals[-1] == 0
             found = fitted.predict(encoder.embed(batch.to(where)).float())
             for name, part in found.items():
                 if name not in values:
@@ -124,6 +128,7 @@ def translate(
         file=file,
         empty=empty,
         settings={**settings, "query": file, "layer": layer or "X"},
+        fingerprint=fingerprint(totals),
     )
 
 

@@ -107,10 +107,11 @@ class Translator:
         Parameters
         ----------
         reference
-            AnnData, MuData, or a file of either (.h5ad, .zarr, .h5mu), with raw counts of RNA.
+            AnnData, MuData, or a file of either (.h5ad, .zarr, .h5mu, 10x .h5 or mtx folder), with raw counts of RNA.
         target
-            Where the other modality is: ``obsm:KEY``, ``mod:NAME`` or ``mod:NAME/LAYER``; None for a usual name, such
-            as ``protein``, ``adt``, ``atac``. Names come from a table's columns, the modality's ``var``, or
+            Where the other modality is: ``obsm:KEY``, ``mod:NAME``, ``mod:NAME/LAYER``, or ``features:TYPE`` for
+            features of X that ``var["feature_types"]`` calls so (10x); None for a usual name, such as ``protein``,
+            ``adt``, ``atac``, ``Antibody Capture``. Names come from a table's columns, the ``var``, or
             ``uns["KEY_names"]``.
         donor
             Column of ``obs`` with the donors or batches, who are held out whole; None for ``"donor"`` if there is one;
@@ -247,6 +248,11 @@ class Translator:
         -------
         TranslationScores
             Of the translator, the mean, ridge regression, nearest cells, and ridge on principal components.
+
+        Raises
+        ------
+        DataError
+            If these are the cells that the translator learned from, the truth is not there, or nothing can be scored.
         """
         from scssl.tasks.translate.evaluate import evaluate
 

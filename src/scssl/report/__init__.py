@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scssl.report.compare import donor_shares, programme_shifts, volcano
+from scssl.report.compare_ranking import comparison_overview, share_changes, state_shifts
 from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding, umap
@@ -21,8 +23,10 @@ __all__ = [
     "Run",
     "Section",
     "before_and_after",
+    "comparison_overview",
     "confusion_matrix",
     "differences",
+    "donor_shares",
     "embedding",
     "explanation",
     "gene_scores",
@@ -32,15 +36,19 @@ __all__ = [
     "loss_curve",
     "method_scores",
     "palette",
+    "programme_shifts",
     "reliability",
     "render",
     "score_bars",
+    "share_changes",
     "simulation_cells",
     "simulation_means",
     "simulation_table",
+    "state_shifts",
     "translation_bars",
     "translation_scatter",
     "type_scores",
     "umap",
+    "volcano",
     "write_page",
 ]

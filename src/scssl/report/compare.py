@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scssl.errors import DataError
+from scssl.report.compare_ranking import comparison_overview, share_changes, short, state_shifts
 from scssl.report.style import ACCENT, GRID, MISSING, TEXT, category_order, new_figure, palette, styled
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ NAMED: Final = 8
 DOWN: Final = "#D55E00"
 PROGRAMMES: Final = 25
 """Programmes shown."""
-DRAWN: Final = ("volcano", "shares", "share_changes", "state_shifts", "programme_shifts")
+DRAWN: Final = ("answers", "volcano", "shares", "share_changes", "state_shifts", "programme_shifts")
 """Sections of the report."""
+IN_WORDS: Final = ["cell_type", "what", "sure"]
+"""Columns of the answers that people read; the file has the numbers."""
 
 
 def draw(kind: str, table: pd.DataFrame, *, fdr: float) -> Figure:
@@ -86,7 +89,7 @@ def volcano(genes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
             _name_points(axes, x, y, part["symbol"].astype(str).to_numpy(), found)
             reach = max(float(np.abs(x).max()) * 1.15, 0.5)
             axes.set(xlim=(-reach, reach), ylim=(0, max(float(y.max()) * 1.12, 1.5)))
-            axes.set_title(f"{_short(str(name), 24)}: {found.sum():,} of {len(part):,}", fontsize=9.5)
+            axes.set_title(f"{short(str(name), most=24)}: {found.sum():,} of {len(part):,}", fontsize=9.5)
             axes.set(xlabel="log2 ratio", ylabel="-log10 p-value")
             axes.axvline(0, color=GRID, linewidth=0.6, zorder=0)
     return figure
@@ -149,65 +152,6 @@ def donor_shares(shares: pd.DataFrame) -> Figure:
     return figure
 
 
-def share_changes(composition: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
-    """Draw how the share of each type changes, with its interval.
-
-    How to read it: intervals that cross the line leave it open whether the share rises or falls. Shares are relative: a
-    type that rises makes others fall a little.
-
-    Parameters
-    ----------
-    composition
-        Of a `Comparison`.
-    fdr
-        False discovery rate.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Taller with more types.
-
-    Raises
-    ------
-    DataError
-        If there are no types.
-    """
-    return _ranking(
-        composition, value="log2_ratio", fdr=fdr, x_label="log2 ratio of shares (case / control)", what="composition",
-        by_size=False, note=_p_note,
-    )  # fmt: skip
-
-
-def state_shifts(state: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
-    """Draw how far the cells of each type move, most first.
-
-    How to read it: 0 is no more than donors under one condition differ by chance; 1 is as far as two cell types usually
-    lie apart. Beside it is written how well a classifier tells the condition of cells of donors that it has not seen
-    (AUC, 0.5 is chance).
-
-    Parameters
-    ----------
-    state
-        Of a `Comparison`.
-    fdr
-        False discovery rate.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Taller with more types.
-
-    Raises
-    ------
-    DataError
-        If no state was looked at.
-    """
-    return _ranking(
-        state, value="relative_shift", fdr=fdr, x_label="state shift (1: usual distance between two cell types)",
-        what="states", by_size=True, note=_state_note,
-    )  # fmt: skip
-
-
 def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
     """Draw how programmes shift in each type: blue up, orange down, a dot where it is found.
 
@@ -260,64 +204,10 @@ def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
             if value <= fdr:
                 axes.plot(column, row, "o", color=TEXT, markersize=3.5)
         axes.set_xticks(range(len(types)), types, rotation=90)
-        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.set_yticks(range(len(names)), [short(name) for name in names])
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, label="mean log2 ratio", shrink=min(1.0, 4 / max(len(names) * 0.26, 1)))
     return figure
-
-
-def _ranking(
-    table: pd.DataFrame, *, value: str, fdr: float, x_label: str, what: str, by_size: bool, note: Any
-) -> Figure:
-    shown = table[table[value].notna()]
-    if shown.empty:
-        message = f"{what}: nothing was compared"
-        raise DataError(message)
-    shown = shown.sort_values(value, key=None if by_size else np.abs, ascending=False, kind="stable")
-    x = shown[value].to_numpy(dtype=float)
-    low, high = (
-        shown[name].to_numpy(dtype=float) if name in shown else np.full(len(x), np.nan) for name in ("low", "high")
-    )
-    found = shown["q_value"].astype(float).to_numpy() <= fdr
-    left, right = (float(f(np.concatenate([x, e[np.isfinite(e)], [0.0]]))) for f, e in ((np.min, low), (np.max, high)))
-    with styled():
-        figure, (axes,) = new_figure(6.8, 1.1 + 0.32 * len(shown))
-        axes.axvline(0, color=GRID, linewidth=0.8, zorder=0)
-        room = 0.03 * max(right - left, 1e-9)
-        for y, row in enumerate(shown.to_dict(orient="records")):
-            colour = ACCENT if found[y] else MISSING
-            if np.isfinite(low[y]) and np.isfinite(high[y]):
-                axes.plot([low[y], high[y]], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
-            axes.plot(x[y], y, "o", color=colour, markersize=7)
-            axes.text(right + 2 * room, y, note(row), va="center", fontsize=8.5)
-        axes.set_xlim(left - room, right + room)
-        axes.set_yticks(range(len(shown)), [str(name) for name in shown["cell_type"]])
-        axes.tick_params(axis="y", length=0)
-        axes.invert_yaxis()
-        axes.set_xlabel(x_label)
-        axes.set_title(f"blue: found at a false discovery rate of {fdr:.0%}", fontsize=9)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=GRID, alpha=0.25, linewidth=0.6)
-        axes.set_axisbelow(True)
-    return figure
-
-
-def _p_note(row: dict[str, Any]) -> str:
-    return (
-        "these cells only" if row["unit"] == "cell" else f"p = {_number(row['p_value'])}, q = {_number(row['q_value'])}"
-    )
-
-
-def _state_note(row: dict[str, Any]) -> str:
-    return _p_note(row) if row["unit"] == "cell" else f"AUC {row['auc']:.2f}, {_p_note(row)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.0e}" if 0 < value < 0.001 else f"{value:.2g}"
-
-
-def _short(name: str, most: int = 44) -> str:
-    return name if len(name) <= most else f"{name[: most - 2]}..."
 
 
 def _name_points(axes: Any, x: Any, y: Any, names: Any, found: Any) -> None:
@@ -332,7 +222,7 @@ def _name_points(axes: Any, x: Any, y: Any, names: Any, found: Any) -> None:
         taken.append((float(x[i]), float(y[i])))
         side = "right" if x[i] > 0 else "left"
         axes.annotate(
-            _short(str(names[i]), 14), (x[i], y[i]), xytext=(-4 if side == "right" else 4, 0),
+            short(str(names[i]), most=14), (x[i], y[i]), xytext=(-4 if side == "right" else 4, 0),
             textcoords="offset points", ha=side, va="center", fontsize=7.5,
         )  # fmt: skip
 
@@ -349,6 +239,7 @@ def _grid(n: int, *, columns: int, width: float, height: float) -> tuple[Figure,
 
 
 _DRAW: Final = {
+    "answers": comparison_overview,
     "volcano": volcano,
     "share_changes": share_changes,
     "state_shifts": state_shifts,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from scssl.errors import DataError
-from scssl.report.compare import DRAWN, draw
+from scssl.report.compare import draw
 from scssl.report.run import Run, Section
 
 if TYPE_CHECKING:
@@ -14,11 +13,13 @@ if TYPE_CHECKING:
     from scssl.tasks.compare import Comparison
 
 FIGURES: Final = {
+    "answers": "overview.png",
     "shares": "composition.png", "share_changes": "composition_changes.png", "state_shifts": "state_shifts.png",
     "volcano": "volcano.png", "programme_shifts": "programmes.png",
 }  # fmt: skip
 """Kinds of sections to the files of their figures."""
 TABLE_OF: Final = {
+    "answers": "answers",
     "shares": "shares", "share_changes": "composition", "state_shifts": "state", "volcano": "genes",
     "programme_shifts": "programmes",
 }  # fmt: skip
@@ -27,13 +28,14 @@ _TEXT: Final = {
     "shares": "Each bar is a donor. Donors under one condition show how much composition differs anyway.",
     "share_changes": "Intervals that cross the line leave it open whether a share rises or falls. Shares are relative: "
     "they are compared as centred log-ratios, each type against the mean of all, so that one type that becomes "
-    "frequent does not make all others fall.",
+    "frequent makes each of the others fall only a little.",
     "state_shifts": "How far cells move in the model's space, beyond what donors under one condition differ: 1 is as "
     "far as two cell types usually lie apart. Intervals are bootstraps over donors (three on each side at least). "
     "AUC: how well a classifier tells the condition of cells of donors that it has not seen; 0.5 is chance.",
     "volcano": "The counts of all cells of a donor and type are summed, and donors are compared (DESeq2). Types with "
     "the smallest p-values; genes that are found are coloured.",
-    "programme_shifts": "Colour: the mean log2 ratio of the programme's genes; a dot: found.",
+    "programme_shifts": "Colour: the mean log2 ratio of the programme's genes; a dot: found. Which genes "
+    "they have is in members.csv; those learned from the cells knew nothing of the conditions.",
 }
 _TITLES: Final = {
     "shares": "Composition of each donor", "share_changes": "Which shares change", "state_shifts": "Which cells move",
@@ -56,13 +58,14 @@ def run_of_comparison(found: Comparison, *, command: str = "", timings: dict[str
     settings, fdr = found.settings, float(found.settings["fdr"])
     sections = [
         Section(
-            kind="table", title="What changes, in which cells, and how sure", file="answers.csv",
-            text="One row per cell type and kind of change; what is found comes first. q_value: false discovery rate "
-            "across all rows. smallest_p: no smaller p-value is possible by permuting so few donors.",
-            options={"names": NAMES},
+            kind="answers", title="What changes, in which cells, and how sure", file="answers.csv",
+            text="Numbers: log2 ratio of the share; state shift (1 is the usual distance between two cell types); "
+            "genes and programmes found. q: false discovery rate across all of these. In the table what is found comes "
+            "first, and numbers after names are log2 ratios; answers.csv has the numbers as well.",
+            options={"names": NAMES, "fdr": fdr},
         )
     ]  # fmt: skip
-    for kind in _shown(found):
+    for kind in _shown(found)[1:]:
         options: dict[str, Any] = {"fdr": fdr, "names": NAMES}
         text = _TEXT[kind]
         if kind == "volcano" and len(found.genes) > 1000:
@@ -70,9 +73,6 @@ def run_of_comparison(found: Comparison, *, command: str = "", timings: dict[str
         sections.append(
             Section(kind=kind, title=_TITLES[kind], file=f"{TABLE_OF[kind]}.csv", text=text, options=options)  # type: ignore[arg-type]
         )
-    if len(found.members):
-        text = "Which genes the programmes have. Those learned from the cells knew nothing of the conditions."
-        sections.append(Section(kind="table", title="Genes of the programmes", file="members.csv", text=text))
     if len(found.left_out):
         text = "What could not be tested, and samples that had too few cells."
         sections.append(Section(kind="table", title="Left out", file="left_out.csv", text=text))
@@ -113,13 +113,13 @@ def draw_all(found: Comparison, folder: Path) -> list[str]:
 
 
 def _shown(found: Comparison) -> list[str]:
-    """Return the kinds of figures for which there is something to draw."""
-    shown = []
-    for kind in ("state_shifts", "shares", "share_changes", "volcano", "programme_shifts"):
-        try:
-            draw(kind, getattr(found, TABLE_OF[kind]), fdr=0.05)
-        except DataError:
-            continue
-        shown.append(kind)
-    assert set(shown) <= set(DRAWN)
-    return shown
+    """Return the kinds of figures for which there is something to draw, in the order of the report."""
+    there = {
+        "answers": len(found.answers) > 0,
+        "state_shifts": bool(found.state["relative_shift"].notna().any()),
+        "shares": len(found.shares) > 0,
+        "share_changes": bool(found.composition["log2_ratio"].notna().any()),
+        "volcano": bool(found.genes["p_value"].notna().any()),
+        "programme_shifts": len(found.programmes) > 0,
+    }
+    return [kind for kind, is_there in there.items() if is_there]

@@ -16,7 +16,7 @@ import pandas as pd
 from scssl import __version__
 from scssl.errors import DataError, FormatError, SettingsError, import_extra
 from scssl.report.cells import pack, thin
-from scssl.report.compare import DRAWN, draw
+from scssl.report.compare import DRAWN, IN_WORDS, draw
 from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding
@@ -253,7 +253,9 @@ def _reliability(data: pd.DataFrame, section: Section) -> dict[str, Any]:
 
 def _compared(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     figure = draw(section.kind, data, fdr=float(section.options.get("fdr", 0.05)))
-    return {"svg": _svg(figure, section.title), "table": table(data, name=section.file)}
+    shown = data[IN_WORDS] if section.kind == "answers" else data
+    found = {"svg": _svg(figure, section.title), "table": table(shown, name=section.file)}
+    return {**found, "open": section.kind == "answers"}
 
 
 def _table(data: pd.DataFrame, section: Section) -> dict[str, Any]:

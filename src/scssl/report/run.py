@@ -22,7 +22,7 @@ VERSION = 1
 
 SectionKind = Literal[
     "curve", "embedding", "confusion", "scores", "reliability", "table", "methods", "differences", "curves", "types",
-    "volcano", "shares", "share_changes", "state_shifts", "programme_shifts",
+    "answers", "volcano", "shares", "share_changes", "state_shifts", "programme_shifts",
 ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ class Section:
     ``methods``, ``differences``, ``curves``, ``types``
         Parts of a study: methods with their intervals, comparisons (``min_effect``), scores over ``x`` (named
         ``x_label``), and F1 by type and method. The first two know a ``prefix`` of the columns with the numbers.
-    ``volcano``, ``shares``, ``share_changes``, ``state_shifts``, ``programme_shifts``
+    ``answers``, ``volcano``, ``shares``, ``share_changes``, ``state_shifts``, ``programme_shifts``
         Tables of a `scssl.tasks.Comparison`, drawn at a false discovery rate ``fdr``.
 
     All kinds know ``where``: column to the one value that rows must have to be shown; and ``names``: columns that hold

@@ -18,6 +18,8 @@ COLUMNS: Final = [
     "rank", "cell_type", "kind", "what", "sure", "found", "effect", "low", "high", "p_value", "q_value", "smallest_p",
     "n_tests", "n_found", "unit",
 ]  # fmt: skip
+TYPES: Final = 10
+"""Cell types that are told of."""
 NAMED: Final = 4
 """Genes and programmes named in a sentence."""
 HINT: Final = 0.05
@@ -44,7 +46,7 @@ def rank_answers(tables: Tables, design: Design, settings: ComparerSettings) -> 
         part = table[table["cell_type"] == name]
         words, effect = _WORDS[kind](part, question, settings)
         found = bool(question["q_value"] <= settings.fdr)
-        sure = how_sure(question, settings, n_donors=design.n_donors)
+        sure = how_sure(question, settings, donors=_donors(design))
         rows.append({**question, **effect, "what": words, "sure": sure, "found": found})
     table = pd.DataFrame(rows, columns=[c for c in COLUMNS if c != "rank"])
     table["size"] = table["effect"].astype(float).abs().fillna(0.0)
@@ -55,7 +57,7 @@ def rank_answers(tables: Tables, design: Design, settings: ComparerSettings) -> 
     return table
 
 
-def how_sure(question: dict[str, Any], settings: ComparerSettings, *, n_donors: tuple[int, int]) -> str:
+def how_sure(question: dict[str, Any], settings: ComparerSettings, *, donors: str) -> str:
     """Say how sure an answer is.
 
     Parameters
@@ -64,8 +66,8 @@ def how_sure(question: dict[str, Any], settings: ComparerSettings, *, n_donors: 
         Row of the questions.
     settings
         With the false discovery rate.
-    n_donors
-        Under the control, and under the case.
+    donors
+        How many there are, in words.
     """
     p, q, smallest = (float(question[name]) for name in ("p_value", "q_value", "smallest_p"))
     if question["unit"] == "cell":
@@ -77,10 +79,15 @@ def how_sure(question: dict[str, Any], settings: ComparerSettings, *, n_donors: 
     by_permutation = question["kind"] == "state" or settings.test == "permutation"
     if by_permutation and smallest > settings.fdr:
         most = " (as small as it can be)" if p <= smallest * 1.000001 else ""
-        return f"cannot be shown with {n_donors[0]} against {n_donors[1]} donors: p = {number(p)}{most}"
+        return f"cannot be shown with {donors}: p = {number(p)}{most}"
     if p <= HINT:
         return f"a hint only: p = {number(p)}, but q = {number(q)} given all that was asked"
     return f"not shown (p = {number(p)}), which is not the same as no change"
+
+
+def _donors(design: Design) -> str:
+    n_control, n_case = design.n_donors
+    return f"{n_control} pairs" if design.paired else f"{n_control} against {n_case} donors"
 
 
 def number(value: float) -> str:
@@ -115,7 +122,7 @@ def _state(part: pd.DataFrame, question: dict[str, Any], settings: ComparerSetti
     words = (
         f"cells move by {max(float(row['relative_shift']), 0.0):.2f} of the usual distance between two cell types"
         f"{_interval(row)}; {row['condition_share']:.0%} of the distance between donors of different conditions is the "
-        f"condition; that of cells of unseen donors is told with AUC {row['auc']:.2f} (0.5 is chance)"
+        f"condition; a classifier tells that of cells of unseen donors with AUC {row['auc']:.2f} (0.5 is chance)"
     )
     return words, {"effect": row["relative_shift"], "low": row["low"], "high": row["high"]}
 
@@ -148,7 +155,7 @@ def _many(
 def _listed(part: pd.DataFrame, name: str) -> str:
     shown = part.head(NAMED)
     named = [f"{row[name]} {row['log2_ratio']:+.1f}" for row in shown.to_dict(orient="records")]
-    return f"{', '.join(named)}{', ...' if len(part) > NAMED else ''} (log2 ratios)"
+    return f"{', '.join(named)}{', ...' if len(part) > NAMED else ''}"
 
 
 def _percent(share: float) -> str:
@@ -190,29 +197,43 @@ def sentences(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
             "however many cells there are, so nothing was tested. What follows is how these cells differ, which may be "
             "the donors, the day or the sample as much as the condition."
         )
-        return said + [f"{name}: {'; '.join(words)}." for name, words in _by_type(answers)]
+        return said + [f"{name}: {'; '.join(words)}." for name, words in _by_type(answers, answers)]
     found = answers[answers["found"]]
     said.append(
         f"{len(found)} of {answers['p_value'].notna().sum()} questions (does the share, the state, any gene, any "
         f"programme of a cell type differ?) have a clear answer, at a false discovery rate of {settings.fdr:.0%} "
         "across all of them."
     )
-    said += [f"{row.rank}. {row.cell_type}, {row.kind}: {row.what}; {row.sure}." for row in found.head(10).itertuples()]
-    if len(found) > 10:
-        said.append(f"... and {len(found) - 10} more, see answers.csv.")
-    elif found.empty:
+    if len(found):
+        said.append(
+            "Cell types in which something is found, those first whose cells move furthest (numbers after names are "
+            "log2 ratios):"
+        )
+        listed = _by_type(found, answers)
+        said += [f"{n}. {name}: {'; '.join(words)}." for n, (name, words) in enumerate(listed[:TYPES], start=1)]
+        if len(listed) > TYPES:
+            said.append(f"... and {len(listed) - TYPES} more cell types, see answers.csv.")
+    else:
         hints = answers[answers["p_value"].notna()].head(3)
         said += [f"{row.cell_type}, {row.kind}: {row.what}; {row.sure}." for row in hints.itertuples()]
         said.append("Nothing found does not mean that nothing changes: see which differences the intervals leave open.")
     return [*said, *_smallest(answers, design, settings)]
 
 
-def _by_type(answers: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """List what is seen in each type, those whose cells lie furthest apart first."""
-    state = answers[answers["kind"] == "state"].set_index("cell_type")["effect"].astype(float)
-    order = answers["cell_type"].drop_duplicates()
-    order = order.iloc[np.argsort(-order.map(state).fillna(-np.inf).to_numpy(), kind="stable")]
-    return [(str(name), [str(what) for what in answers.loc[answers["cell_type"] == name, "what"]]) for name in order]
+def _by_type(shown: pd.DataFrame, answers: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """List what is shown of each type, those whose cells move furthest first, then in the order of the answers."""
+    moved = answers[answers["kind"] == "state"].set_index("cell_type")["effect"].astype(float)
+    names = shown["cell_type"].drop_duplicates()
+    names = names.iloc[np.argsort(-names.map(moved).fillna(-np.inf).to_numpy(), kind="stable")]
+    listed = []
+    for name in names:
+        part = shown[shown["cell_type"] == name]
+        words = [
+            row["what"] + (f" (q = {number(row['q_value'])})" if row["found"] else "")
+            for row in part.to_dict(orient="records")
+        ]
+        listed.append((str(name), words))
+    return listed
 
 
 def _smallest(answers: pd.DataFrame, design: Design, settings: ComparerSettings) -> list[str]:
@@ -222,13 +243,12 @@ def _smallest(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
     except NotTestable as reason:
         return [f"Not tested: {reason}."]
     smallest = layout.assignments(most=settings.max_permutations).smallest
-    n_control, n_case = design.n_donors
-    who = f"{n_control} pairs" if design.paired else f"{n_control} against {n_case} donors"
     kinds = "state shifts" if settings.test == "moderated" else "state shifts, shares and programmes"
     rest = "genes" if settings.test == "permutation" else "shares, genes and programmes"
     said = (
-        f"With {who} the smallest p-value that permuting conditions can give ({kinds}) is {number(smallest)}. P-values "
-        f"of {rest} may be smaller: they rest on a model of how donors vary, the more so the fewer they are."
+        f"With {_donors(design)} the smallest p-value that permuting conditions can give ({kinds}) is "
+        f"{number(smallest)}. P-values of {rest} may be smaller: they rest on a model of how donors vary, the more so "
+        "the fewer they are."
     )
     states = answers[(answers["kind"] == "state") & ~answers["found"] & (answers["unit"] == "donor")]
     if smallest <= settings.fdr or states.empty:

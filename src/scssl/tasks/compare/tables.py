@@ -93,6 +93,8 @@ def compare_all(
         with progress("comparing genes", len(design.types), unit="types") as advance:
             found.genes, found.reasons["genes"] = genes.compare_genes(material.bulk, design, settings, advance=advance)
     found.questions = ask(found, kinds=kinds, fdr=settings.fdr)
+    # The surest first, whatever the type; what was not tested stays in the order of its size.
+    found.genes = found.genes.sort_values(["q_value", "p_value"], kind="stable", ignore_index=True)
     return found
 
 

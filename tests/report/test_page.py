@@ -159,6 +159,13 @@ def test_model_folders_have_a_report_too(tmp_path):
     assert "pre-trained on 900 unlabelled cells from 1 source with" in html
     assert "val loss 0.1235" in html
     assert html.count("<svg") == 1
+    assert "Do it again" not in html
+    ran = {"command": "scssl pretrain corpus --out model", "versions": {"torch": "8.8"}, "machine": {"cores": 77}}
+    capsule = {"format": "scssl-capsule", "version": 1, "files": {}, "environment": ran, "data": {"path": "my/corpus"}}
+    (tmp_path / "capsule.json").write_text(json.dumps(capsule))
+    html = report.render(tmp_path).read_text()
+    for words in ("scssl pretrain corpus --out model", "8.8", "77 cores", "my/corpus", "cells to learn from"):
+        assert words in html
     (tmp_path / "config.json").write_text(json.dumps({**content, "format": "x"}))
     with pytest.raises(FormatError, match="does not describe a scssl model"):
         report.render(tmp_path)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scssl.errors import FormatError
+from scssl.model_capsule import read_capsule
 from scssl.report.run import Run, Section
 from scssl.report.tables import seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+NAMED = 20
+"""Sources that are named."""
 CONFIG, HISTORY = "config.json", "history.csv"
 
 
@@ -53,15 +56,18 @@ def run_of_model(folder: Path) -> Run:
         data, training = card.get("data", {}), card.get("training", {})
         cells: dict[str, int] = data.get("cells", {})
         took = float(training.get("seconds", 0.0))
+        # What the run noted beside the model; a model that was copied or made otherwise has none.
+        capsule = read_capsule(folder) or {}
+        ran: dict[str, Any] = capsule.get("environment", {})
         run = Run(
             title=f"Pre-training: {folder.resolve().name}",
-            command=str(card.get("command", "")),
+            command=str(ran.get("command", card.get("command", ""))),
             summary=_summary(manifest, cells, training, card.get("metrics", {})),
             settings=config,
-            data=[{"split": split, "cells": n} for split, n in cells.items()],
+            data=_data(cells, data, path=capsule.get("data", {}).get("path")),
             timings={"pre-training": took} if took else {},
-            versions=card.get("versions", {}),
-            machine=card.get("machine", {}),
+            versions=ran.get("versions") or card.get("versions", {}),
+            machine=ran.get("machine", {}),
             created=str(training.get("started", "")),
         )
         wrong = manifest["format"] != "scssl-model"
@@ -85,6 +91,19 @@ def run_of_model(folder: Path) -> Run:
                 Section(kind="curve", title="Loss", file=HISTORY, text=text, options={"x": "epoch", "y": losses})
             )
     return run
+
+
+def _data(cells: dict[str, int], data: dict[str, Any], *, path: str | None) -> list[dict[str, Any]]:
+    """Return what went in: cells by split, the corpus with its fingerprint, the names of its sources."""
+    rows: list[dict[str, Any]] = [{"what": f"cells to {use}", "value": f"{cells[split]:,}"} for split, use in
+                                  (("train", "learn from"), ("val", "validate"), ("test", "test, untouched"))
+                                  if cells.get(split)]  # fmt: skip
+    rows += [{"what": "corpus", "value": path}] if path else []
+    rows += [{"what": "fingerprint of the corpus", "value": data["corpus"]}] if data.get("corpus") else []
+    sources = [str(source) for source in data.get("sources", [])]
+    more = f" and {len(sources) - NAMED} more" if len(sources) > NAMED else ""
+    rows += [{"what": "sources", "value": ", ".join(sources[:NAMED]) + more}] if sources else []
+    return rows
 
 
 def _summary(

@@ -44,6 +44,8 @@ _COUNTER_ROWS: Final = re.compile(
     r"(?:__)?(?:no_feature|ambiguous|too_low_aQual|not_aligned|alignment_not_unique)|N_(?:unmapped|multimapping|noFeature|ambiguous)"
 )
 """Rows that HTSeq and STAR append to their tables: reads of no gene."""
+_TYPES: Final = ("feature_types", "feature_type", "modality")
+"""Columns of ``var`` that say what a feature is."""
 _GENE_EXPRESSION: Final = {"gene expression", "gex", "rna", "gene_expression"}
 
 
@@ -53,7 +55,7 @@ def gene_features(var: pd.DataFrame) -> np.ndarray:
     All are, but for those that a column of 10x feature types calls something else, and what read counters append.
     """
     names = np.array([_COUNTER_ROWS.fullmatch(str(name)) is None for name in var.index], dtype=bool)
-    for name in ("feature_types", "feature_type", "modality"):
+    for name in _TYPES:
         if name in var.columns:
             genes = var[name].astype(str).str.lower().isin(_GENE_EXPRESSION).to_numpy()
             # Other files use such a column for biotypes and the like; without "Gene Expression" it says nothing, but
@@ -61,6 +63,14 @@ def gene_features(var: pd.DataFrame) -> np.ndarray:
             if genes.any() or var[name].astype(str).isin(["Antibody Capture", "Peaks"]).all():
                 return cast("np.ndarray", genes & names)
     return names
+
+
+def other_features(var: pd.DataFrame) -> np.ndarray:
+    """Return what the features are that are no genes, (n_features,) texts; "" for genes, and where nothing says so."""
+    column = next((name for name in _TYPES if name in var.columns), None)
+    if column is None:
+        return np.full(len(var), "", dtype=object)
+    return np.where(gene_features(var), "", var[column].astype(str).to_numpy(dtype=object))
 
 
 def text_columns(var: pd.DataFrame) -> dict[str, list[str]]:

@@ -258,3 +258,21 @@ def test_only_a_sample_is_read(tmp_path):
 )
 def test_percent(share, text):
     assert percent(share) == text
+
+
+def test_proteins_beside_the_genes_are_named_and_no_repeats(cells, tmp_path):
+    cells.var["feature_types"] = "Gene Expression"
+    cells.var.iloc[:3, -1] = "Antibody Capture"
+    # Of the name of a gene.
+    cells.var_names = [*cells.var_names[3:6], *cells.var_names[3:]]
+    cells.write_h5ad(tmp_path / "c.h5ad")
+    report = inspect_file(tmp_path / "c.h5ad")
+    assert report.usable
+    assert report.genes.measured == 297
+    assert report.n_repeated_features == 0
+    assert sum(note.startswith("3 features are no genes but Antibody Capture") for note in report.warnings) == 1
+    cells.var["feature_types"] = "Antibody Capture"
+    cells.write_h5ad(tmp_path / "d.h5ad")
+    report = inspect_file(tmp_path / "d.h5ad")
+    assert "only features of type Antibody Capture" in said(report)
+    assert not any("no genes but" in note for note in report.warnings)

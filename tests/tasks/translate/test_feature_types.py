@@ -11,8 +11,8 @@ import scipy.io
 from scipy import sparse
 
 from scssl.errors import DataError, SettingsError
+from scssl.genes.matching import other_features
 from scssl.tasks import Translator
-from scssl.tasks.translate.feature_types import types_of
 from scssl.tasks.translate.targets import read_target
 
 ANTIBODIES = "Antibody Capture"
@@ -79,9 +79,9 @@ def test_what_there_is_is_said(cells, tmp_path):
 
 def test_a_column_of_biotypes_says_nothing():
     table = pd.DataFrame({"feature_types": ["protein_coding", "lincRNA"]}, index=["A", "B"])
-    assert types_of(table).tolist() == ["", ""]
-    assert types_of(table.assign(feature_types=["Gene Expression", "Peaks"])).tolist() == ["", "Peaks"]
-    assert types_of(table.assign(feature_types=[ANTIBODIES, ANTIBODIES])).tolist() == [ANTIBODIES, ANTIBODIES]
+    assert other_features(table).tolist() == ["", ""]
+    assert other_features(table.assign(feature_types=["Gene Expression", "Peaks"])).tolist() == ["", "Peaks"]
+    assert other_features(table.assign(feature_types=[ANTIBODIES, ANTIBODIES])).tolist() == [ANTIBODIES, ANTIBODIES]
 
 
 def test_scores_on_the_cells_that_were_learned_from_are_refused(model, cells, tmp_path):

@@ -24,7 +24,7 @@ from scssl.corpus.sources.values import (
 )
 from scssl.errors import DataError
 from scssl.genes import GenePanel, HarmoniseReport, harmonise, load_panel
-from scssl.genes.matching import gene_features, guess_species
+from scssl.genes.matching import gene_features, guess_species, other_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,8 @@ __all__ = ["FileReport", "MatrixKind", "check_counts", "describe_matrix", "descr
 
 N_CELLS: Final = 2000
 """Cells looked at."""
+_TRANSLATED: Final = ("Antibody Capture", "Peaks", "Chromatin Accessibility")
+"""Types of features that `scssl translate` predicts."""
 MODEL_FILE: Final = "config.json"
 """A folder given as the panel is a model if it holds this."""
 
@@ -133,7 +135,8 @@ def inspect_file(path: str | Path, *, panel: str | Path | GenePanel = "human", l
             n_looked_at=sample.shape[0],
             n_empty=int(np.count_nonzero(np.diff(sample.indptr) == 0)),
             n_repeated_cells=int(source.obs.index.duplicated().sum()),
-            n_repeated_features=int(source.var.index.duplicated().sum()),
+            # A protein may have the name of its gene.
+            n_repeated_features=int(source.var.index[gene_features(source.var)].duplicated().sum()),
             columns=guess_columns(source.obs),
         )
         _judge_values(report, sample)
@@ -221,6 +224,12 @@ def _judge_genes(report: FileReport, source: CellSource, panel: GenePanel, sampl
         report.problems.append(str(error).removeprefix(f"{report.file}: "))
         return
     report.genes = genes.report
+    kinds = pd.Series(other_features(source.var)).value_counts()
+    for kind, n in kinds[kinds.index.isin(_TRANSLATED)].items():
+        report.warnings.append(
+            f"{n:,} features are no genes but {kind}: left out of the expression; scssl translate --reference learns "
+            "them from this file"
+        )
     usable = np.isfinite(sample.data).all() and not (sample.data < 0).any()
     try:
         # Shares of log values say little, but scaled or broken ones nothing at all.

@@ -9,32 +9,14 @@ import scipy.sparse as sp
 
 from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError
-from scssl.genes.matching import gene_features
+from scssl.genes.matching import other_features
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
     from anndata import AnnData
-    from numpy.typing import NDArray
 
-COLUMNS: Final = ("feature_types", "feature_type", "modality")
-"""Columns of ``var`` that say what a feature is."""
 USUAL: Final = {"protein": ("Antibody Capture",), "atac": ("Peaks", "Chromatin Accessibility")}
-
-
-def types_of(var: pd.DataFrame) -> NDArray[np.object_]:
-    """Return what each feature is, (n_features,); "" where nothing says so, and for genes.
-
-    Parameters
-    ----------
-    var
-        Features.
-    """
-    column = next((name for name in COLUMNS if name in var.columns), None)
-    if column is None:
-        return np.full(len(var), "", dtype=object)
-    return np.where(gene_features(var), "", var[column].astype(str).to_numpy(dtype=object))
 
 
 def features(data: AnnData | Path | str, kind: str, *, layer: str | None) -> tuple[sp.csr_matrix, list[str]]:
@@ -62,7 +44,7 @@ def features(data: AnnData | Path | str, kind: str, *, layer: str | None) -> tup
         If there are none of this type.
     """
     with open_source(data, layer=layer, obs_columns=[]) as source:
-        kinds = types_of(source.var)
+        kinds = other_features(source.var)
         chosen = np.flatnonzero(kinds == kind)
         if not chosen.size:
             there = ", ".join(f"features:{name}" for name in sorted(set(kinds) - {""})) or "genes alone"

@@ -13,8 +13,9 @@ import scipy.sparse as sp
 
 from scssl.corpus.sources.source import Reading, open_source
 from scssl.errors import DataError, SettingsError
+from scssl.genes.matching import other_features
 from scssl.tasks.translate.feature_types import USUAL as USUAL_TYPES
-from scssl.tasks.translate.feature_types import features, types_of
+from scssl.tasks.translate.feature_types import features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -199,14 +200,14 @@ def _opened(data: Any) -> Iterator[_Place]:
         rna: Any = rna_of(data)
         mods = dict(data.mod) if hasattr(data, "mod") else {}
         name = "mudata" if mods else "adata"
-        types = frozenset(types_of(rna.var)) - {""}
+        types = frozenset(other_features(rna.var)) - {""}
         yield _Place(file=name, cells=_index(rna, "obs"), rna=rna, mods=mods, source=rna, types=types)
         return
     path = Path(data)
     # Says what is wrong with a file that holds no cells.
     with open_source(path, obs_columns=[]) as source:
         cells = pd.Index(source.obs.index.astype(str), dtype=object)
-        types = frozenset(types_of(source.var)) - {""}
+        types = frozenset(other_features(source.var)) - {""}
     if path.is_dir() and not ((path / "zarr.json").is_file() or (path / ".zgroup").is_file()):
         # A 10x folder has features only.
         yield _in_file({}, path, cells, types)

@@ -1,0 +1,76 @@
+"""Write tests/archives/VERSION: a corpus, a model and an annotator as this version of scssl writes them.
+
+Run once per release, and commit what it writes: later versions must read it for ever.
+Usage: python scripts/make_archive.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+import scssl
+from scssl import model_capsule
+
+ARCHIVES = Path(__file__).parents[1] / "tests" / "archives"
+
+
+def main(folder: Path) -> None:
+    """Write the archive."""
+    if folder.exists():
+        sys.exit(f"{folder} is there: archives are never made again")
+    cells = scssl.datasets.simulate_atlas(200, 80, n_types=3, n_donors=6, n_studies=2, unmeasured=0.1, seed=1)
+    folder = folder.absolute()
+    # Not where and on what the archive was made.
+    model_capsule.machine, model_capsule.command_line = dict, str
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        source, programmes = Path("atlas.h5ad"), Path("sets.gmt")
+        cells.write_h5ad(source)
+        genes = list(cells.var_names)
+        lines = ["\t".join([f"MADE_UP_{i}", "https://example.org", *genes[20 * i : 20 * i + 35]]) for i in range(3)]
+        programmes.write_text("\n".join(lines))
+        build = {"genes": "union", "obs": ["cell_type"], "source": "study", "split_by": "donor"}
+        build |= {"measured": "uns:measured"}
+        corpus = scssl.Corpus.build(source, folder / "corpus", **build)
+        common = {"max_epochs": 2, "device": "cpu", "loggers": ["csv"]}
+        shape = ["architecture.hidden=[16]", "architecture.n_latent=4", "training.precision=fp32"]
+        model = scssl.pretrain(corpus, overrides=shape, out=folder / "model", **common)
+        rate = ["task.masking=programme", f"task.programmes={programmes}", "task.rate=0.2"]
+        scssl.pretrain(corpus, overrides=[*shape, *rate], out=folder / "programmes", **common)
+        annotator = scssl.tasks.Annotator(model, mode="zero_shot").fit(cells, labels="cell_type", donor="donor")
+        annotator.save(folder / "annotator")
+    for name in ("model", "programmes"):
+        shutil.rmtree(folder / name / "logs", ignore_errors=True)
+        # What it ran on, and where: of no use to those who read it.
+        (folder / name / "capsule.json").unlink()
+        (folder / name / "settings.json").unlink()
+        codes = scssl.load(folder / name).embed_corpus(corpus, split="val", device="cpu")
+        np.save(folder / f"{name}.npy", codes)
+    batches = list(corpus.loader(split="val", batch_size=64, shuffle=False))
+    counts = sp.vstack([sp.csr_matrix((b.values, b.indices, b.indptr), shape=(b.n_cells, b.n_genes)) for b in batches])
+    query = ad.AnnData(counts.astype(np.float32), var=pd.DataFrame(index=corpus.panel.ids))
+    known = {
+        "fingerprint": corpus.fingerprint,
+        "cells": {split: corpus.n_cells(split) for split in ("train", "val", "test")},
+        "counts": [int(n) for batch in batches for n in batch.size_factor],
+        "genes": genes,
+        "sources": list(corpus.sources),
+        "measured": corpus.measured.astype(int).tolist(),
+        "cell_type": corpus.obs("val")["cell_type"].astype(str).tolist(),
+        "labels": [str(label) for label in annotator.annotate(query).labels],
+    }
+    (folder / "known.json").write_text(json.dumps(known, indent=0) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    version = ".".join(scssl.__version__.split(".")[:2])
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ARCHIVES / version)

@@ -24,10 +24,10 @@ from scssl.metrics.perturbation import (
 )
 from scssl.tasks.simulate.baselines import BASELINES, NO_CHANGE
 from scssl.tasks.simulate.predict import MODEL
-from scssl.tasks.simulate.scoring import CEILING, explained
+from scssl.tasks.simulate.scoring import CEILING, DISTANCE, explained
 
 SCRIPT = Path(__file__).parent / "peers" / "cell_eval_scores.py"
-MEANS = ("mae", "mmd", "pearson_delta", "de_overlap", "de_recall", "de_direction")
+MEANS = (DISTANCE, "energy_distance", "mmd", "mae", "pearson_delta", "de_overlap", "de_recall", "de_direction")
 KEYS = ["setting", "seed", "fold", "case", "cell_type", "donor"]
 
 
@@ -38,7 +38,7 @@ def summarise(tables: dict[str, pd.DataFrame], verdicts: pd.DataFrame) -> dict:
         found["settings"][name] = {"role": role, **one_setting(part, verdicts)}
     hacks = tables["hacks"]
     for name, part in hacks.groupby("setting", sort=False):
-        nothing = tables["scores"].query("setting == @name and method == @NO_CHANGE").set_index(KEYS)["energy_distance"]
+        nothing = tables["scores"].query("setting == @name and method == @NO_CHANGE").set_index(KEYS)[DISTANCE]
         found["hacks"] += gains(name, part, nothing)
     for name, part in tables["cover"].groupby("setting", sort=False):
         found["coverage"].append({"setting": name, **part[["all", "largest"]].mean().round(3)})
@@ -47,7 +47,7 @@ def summarise(tables: dict[str, pd.DataFrame], verdicts: pd.DataFrame) -> dict:
 
 def one_setting(part: pd.DataFrame, verdicts: pd.DataFrame) -> dict:
     """Return scores of all methods in one setting, with the model's gain over each."""
-    distances = part.pivot_table(index=KEYS, columns="method", values="energy_distance")
+    distances = part.pivot_table(index=KEYS, columns="method", values=DISTANCE)
     whole = distances[NO_CHANGE]
     by_fold = distances.groupby(["case", "fold"]).mean()
     effects = discrimination(part)
@@ -127,7 +127,7 @@ def gains(name: str, part: pd.DataFrame, nothing: pd.Series) -> list[dict]:
         if hack == "none":
             continue
         one = table.xs(hack, level="hack")
-        gain = ((base["energy_distance"] - one["energy_distance"]) / unit).groupby(["case", "fold"]).mean().to_numpy()
+        gain = ((base[DISTANCE] - one[DISTANCE]) / unit).groupby(["case", "fold"]).mean().to_numpy()
         row = {"setting": name, "hack": hack, "explained": gain.mean(), "better_in": float((gain > 0).mean())}
         row |= {score: (one[score] - base[score]).mean() for score in MEANS}
         row["discrimination"] = tell[hack] - tell["none"]

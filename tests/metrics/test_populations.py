@@ -10,7 +10,7 @@ from scipy.stats import energy_distance as of_scipy
 
 from scssl.errors import DataError
 from scssl.metrics import populations
-from scssl.metrics.populations import energy_distance, median_distance, mmd
+from scssl.metrics.populations import energy_distance, median_distance, mmd, population_distance
 
 
 def slow(x, y, of, *, unbiased):
@@ -72,6 +72,32 @@ def test_the_same_mean_with_another_spread_is_another_population():
     x = rng.normal(size=(300, 3))
     assert energy_distance(x, 3 * x) > 10 * abs(energy_distance(x[:150], x[150:]))
     assert mmd(x, 3 * x) > 10 * abs(mmd(x[:150], x[150:]))
+
+
+def test_population_distance_is_that_of_means_and_that_of_shapes():
+    x, y = clouds(2)
+    pairs = [np.linalg.norm(a - b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j]
+    chance = np.trace(np.cov(x.T)) / len(x) + np.trace(np.cov(y.T)) / len(y)
+    means = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum() - chance
+    around = [(c - c.mean(axis=0)) * np.sqrt(len(c) / (len(c) - 1)) for c in (x, y)]
+    between = np.mean([np.linalg.norm(a - b) for a in around[0] for b in around[1]])
+    _, xs, ys = slow(x, y, lambda a, b: np.linalg.norm(a - b), unbiased=True)
+    expected = means / np.mean(pairs) + 2 * between - xs - ys
+    assert population_distance(x, y) == pytest.approx(expected)
+    with pytest.raises(DataError, match="all in one point"):
+        population_distance(x, np.ones_like(y))
+
+
+def test_a_wrong_mean_cannot_be_hidden_by_spread():
+    rng = np.random.default_rng(0)
+    truth, wrong = rng.normal(size=(400, 4)), rng.normal(size=(400, 4)) + 2.0
+    scattered = wrong.mean(axis=0) + 1.5 * (wrong - wrong.mean(axis=0))
+    assert energy_distance(scattered, truth) < energy_distance(wrong, truth)
+    assert population_distance(scattered, truth) > population_distance(wrong, truth)
+    tight = wrong.mean(axis=0) + 0.2 * (wrong - wrong.mean(axis=0))
+    assert population_distance(tight, truth) > population_distance(wrong, truth)
+    drawn = [population_distance(*np.split(rng.normal(size=(40, 4)), 2)) for _ in range(200)]
+    assert abs(np.mean(drawn)) < 3 * np.std(drawn) / np.sqrt(200) + 0.01
 
 
 def test_median_distance_is_that_of_different_cells_and_moves_with_the_scale(monkeypatch):

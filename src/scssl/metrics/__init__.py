@@ -15,7 +15,7 @@ from scssl.metrics.classification import ClassificationScores, classification_sc
 from scssl.metrics.detection import Detection, detection
 from scssl.metrics.hierarchy import HierarchicalScores, hierarchical_scores
 from scssl.metrics.integration import IntegrationScores, integration_scores
-from scssl.metrics.populations import energy_distance, median_distance, mmd
+from scssl.metrics.populations import energy_distance, median_distance, mmd, population_distance
 from scssl.metrics.reconstruction import ReconstructionScores, ReconstructionTally
 
 __all__ = [
@@ -40,5 +40,6 @@ __all__ = [
     "median_distance",
     "mmd",
     "negative_log_likelihood",
+    "population_distance",
     "reliability_curve",
 ]

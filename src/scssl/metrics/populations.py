@@ -89,6 +89,46 @@ def mmd(x: NDArray[Any], y: NDArray[Any], *, bandwidth: float | None = None, unb
     return within - 2.0 * _mean_between(x, y, kernel)
 
 
+def population_distance(x: NDArray[Any], y: NDArray[Any]) -> float:
+    r"""Return how far predicted cells are from measured ones: the means' distance and that of the clouds around them.
+
+    .. math:: \lVert \bar x - \bar y \rVert^2 / E\lVert Y - Y' \rVert + \mathcal{E}(X - \bar x,\, Y - \bar y)
+
+    with :math:`\mathcal{E}` the energy distance; what chance adds to either is taken away. The energy
+    distance of the cells as they are has a weakness: where the mean is wrong, it rewards cells that are scattered more
+    widely. Here a wrong mean costs the same whatever the spread, and a wrong spread costs in addition.
+
+    Parameters
+    ----------
+    x
+        (n_x, n_dimensions) predicted cells.
+    y
+        (n_y, n_dimensions) measured cells, which set the unit; not all in one point.
+
+    Raises
+    ------
+    DataError
+        If shapes do not fit, values are not finite, there are fewer than two cells, or all of `y` are in one point.
+
+    Example
+    -------
+    >>> y = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> round(population_distance(y + 10.0, y), 3), round(population_distance(y, y), 3)
+    (59.053, -0.947)
+    """
+    x, y = _checked(x, y, fewest=2)
+    unit = _mean_within(y, _same, unbiased=True)
+    if unit <= 0:
+        message = "the measured cells are all in one point, which gives distances no unit"
+        raise DataError(message)
+    chance = sum(float(points.var(axis=0, ddof=1).sum()) / len(points) for points in (x, y))
+    means = float(((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()) - chance
+    # Around their own mean cells lie a little closer than around the true one.
+    around = [(points - points.mean(axis=0)) * np.sqrt(len(points) / (len(points) - 1)) for points in (x, y)]
+    shapes = 2.0 * _mean_between(*around, _same) - _mean_within(x, _same, unbiased=True) - unit
+    return means / unit + shapes
+
+
 def median_distance(x: NDArray[Any], y: NDArray[Any], *, seed: int = 0) -> float:
     """Return the median distance between different cells of two populations together.
 

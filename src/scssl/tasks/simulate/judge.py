@@ -13,7 +13,7 @@ from scssl.log import logger, progress
 from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, NO_CHANGE
 from scssl.tasks.simulate.learn import learn
 from scssl.tasks.simulate.predict import MODEL, Targets, by_baselines, by_model, populate
-from scssl.tasks.simulate.scoring import FEWEST, Judged, explained, score_groups
+from scssl.tasks.simulate.scoring import DISTANCE, FEWEST, Judged, explained, score_groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -191,7 +191,7 @@ def decide(table: pd.DataFrame, *, by: str, confidence: float) -> Verdict:
     """
     from scipy.stats import t
 
-    distances = table.pivot_table(index="fold", columns="method", values="energy_distance", aggfunc="mean")
+    distances = table.pivot_table(index="fold", columns="method", values=DISTANCE, aggfunc="mean")
     methods = [name for name in (MODEL, *BASELINES) if name in distances]
     whole = distances[NO_CHANGE].to_numpy()
     share = {name: explained(distances[name].to_numpy(), whole) for name in methods}

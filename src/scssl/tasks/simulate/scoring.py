@@ -16,7 +16,7 @@ from scssl.metrics.perturbation import (
     pearson_delta,
     recall,
 )
-from scssl.metrics.populations import energy_distance, median_distance, mmd
+from scssl.metrics.populations import energy_distance, median_distance, mmd, population_distance
 from scssl.tasks.simulate.baselines import BASELINES, NO_CHANGE
 from scssl.tasks.simulate.space import log_values
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scssl.tasks.simulate.space import Space
 
 CEILING: Final = "half of the truth"
-HEADLINE: Final = "explained"
+HEADLINE, DISTANCE = "explained", "distance"
 KEYS: Final = ("case", "cell_type", "donor")
 FEWEST: Final = 10
 """Cells of a group, simulated and measured, below which it is not scored."""
@@ -37,6 +37,7 @@ MOST: Final = 1000
 """Cells of a group that distances are taken over."""
 COLUMNS: Final = (
     HEADLINE,
+    DISTANCE,
     "energy_distance",
     "mmd",
     "mae",
@@ -53,9 +54,9 @@ class SimulationScores:
     """How near simulated cells come to measured ones, beside baselines and a noise ceiling."""
 
     methods: pd.DataFrame
-    """One row per method, means over groups. ``explained``, the headline: which part of the energy distance from the
-    control cells to the truth the simulated cells make up for; 0 is no change, 1 is the truth, below 0 is worse than
-    nothing. ``mae`` is that of the mean log expression over all genes, unclipped."""
+    """One row per method, means over groups. ``explained``, the headline: which part of the distance from the control
+    cells to the truth (`population_distance`) the simulated cells make up for; 0 is no change, 1 is the truth, below 0
+    is worse than nothing. ``mae`` is that of the mean log expression over all genes, unclipped."""
     groups: pd.DataFrame
     """One row per method and group, with ``case``, ``cell_type``, ``donor``, ``n_simulated``, ``n_measured``."""
     skipped: list[str] = field(default_factory=list)
@@ -86,7 +87,7 @@ class Judged:
     control: sp.csr_matrix
     space: Space
     brief: bool = False
-    """Only the energy distance."""
+    """Only the headline distance."""
 
     def score(self, cells: sp.csr_matrix, *, seed: int) -> dict[str, Any]:
         """Score the counts of simulated cells; effects on mean log expression are under ``_effect`` and ``_truth``."""
@@ -100,10 +101,11 @@ class Judged:
         row: dict[str, Any] = {
             "n_simulated": values.shape[0],
             "n_measured": self.truth.shape[0],
-            "energy_distance": energy_distance(points, truth),
+            DISTANCE: population_distance(points, truth),
         }
         if self.brief:
             return row
+        row["energy_distance"] = energy_distance(points, truth)
         # The bandwidth is that of the truth alone, so that no method sets its own.
         row["mmd"] = mmd(points, truth, bandwidth=median_distance(truth, truth))
         control = log_values(self.control, target_sum=self.space.target_sum)
@@ -173,12 +175,12 @@ def gather(rows: list[dict[str, Any]], *, skipped: list[str]) -> SimulationScore
     methods = list(dict.fromkeys(table["method"]))
     found = {}
     keys = [name for name in KEYS if name in table]
-    nothing = table[table["method"] == NO_CHANGE].set_index(keys)["energy_distance"]
+    nothing = table[table["method"] == NO_CHANGE].set_index(keys)[DISTANCE]
     for method in methods:
         part = table[table["method"] == method].set_index(keys)
         row = {name: float(part[name].mean()) for name in COLUMNS if name in part}
         # Of sums, so that groups in which next to nothing changed do not decide.
-        row[HEADLINE] = explained(part["energy_distance"].to_numpy(), nothing.reindex(part.index).to_numpy())
+        row[HEADLINE] = explained(part[DISTANCE].to_numpy(), nothing.reindex(part.index).to_numpy())
         if "_effect" in part and len(part) > 1:
             row["discrimination"] = float(
                 discrimination_scores(np.stack([*part["_effect"]]), np.stack([*part["_truth"]])).mean()
@@ -197,7 +199,7 @@ def explained(distance: NDArray[Any], nothing: NDArray[Any]) -> float:
     Parameters
     ----------
     distance, nothing
-        (n_groups,) energy distances to the truth, of simulated and of control cells.
+        (n_groups,) distances to the truth, of simulated and of control cells.
     """
     whole = float(np.sum(nothing))
     return 1.0 - float(np.sum(distance)) / whole if whole > 0 else float("nan")

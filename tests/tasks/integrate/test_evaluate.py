@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scssl.errors import DataError
 from scssl.tasks import Integrator
 from scssl.tasks.integrate.controls import log_values, oracle, principal_components, shuffled
-from scssl.tasks.integrate.evaluate import HARMONY, ORACLE, OURS, PCA, SHUFFLED, UNMOVED, say
+from scssl.tasks.integrate.evaluate import HARMONY, ORACLE, OURS, PCA, SHUFFLED, UNMOVED, advise, say
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,35 @@ def test_refusals(integrator, study):
 def test_plain_words(mixing, types, words):
     table = pd.DataFrame({"type_score": [0.5 + types, 0.5], "mixing_score": [0.5 + mixing, 0.5]}, index=[OURS, PCA])
     assert words in say(table)
+
+
+NONE, FINETUNE, SIMPLER = (
+    "--correct none",
+    "--mode finetune",
+    "Harmony on PCA is better at both (types 0.60, mixing 0.70)",
+)
+
+
+@pytest.mark.parametrize(
+    ("types", "unmoved", "harmony", "mode", "words"),
+    [
+        (0.4, 0.45, (0.6, 0.7), "zero_shot", [NONE, FINETUNE, SIMPLER]),
+        (0.4, 0.41, (0.6, 0.5), "zero_shot", [FINETUNE]),
+        (0.4, 0.45, (0.3, 0.7), "finetune", [NONE]),
+        (0.55, 0.9, (0.6, 0.7), "finetune", [SIMPLER]),
+        (0.5, 0.9, (0.5, 0.7), "zero_shot", []),
+        (np.nan, np.nan, (np.nan, 0.7), "zero_shot", []),
+    ],
+)
+def test_what_to_try_where_something_simpler_is_better(types, unmoved, harmony, mode, words):
+    table = pd.DataFrame(
+        {"type_score": [types, unmoved, 0.5, harmony[0]], "mixing_score": [0.6, 0.3, 0.2, harmony[1]]},
+        index=[OURS, UNMOVED, PCA, HARMONY],
+    )
+    found = advise(table, mode=mode)
+    assert [word for word in (NONE, FINETUNE, SIMPLER) if word in found] == words
+    assert bool(found) == bool(words)
+    assert not advise(table.loc[[OURS, PCA, HARMONY]], mode=mode).count(NONE)
 
 
 def test_components_are_those_of_the_dense_values(study, model):

@@ -41,7 +41,7 @@ class IntegrationReport:
     table: pd.DataFrame
     """Index ``method``; ``type_score`` and ``mixing_score`` (means), then every score; raw, 1 is best."""
     verdict: str
-    """In plain words, against unintegrated principal components."""
+    """In plain words, against unintegrated principal components; and what to try where these are better."""
     notes: list[str] = field(default_factory=list)
     """What to keep in mind."""
     n_cells: int
@@ -108,7 +108,7 @@ def evaluate(
     if names is not None:
         methods[ORACLE] = oracle(names, seed=seed)
     table = score_all(methods, batch=batch, labels=names, before=before)
-    verdict = say(table)
+    verdict = " ".join(part for part in (say(table), advise(table, mode=found.settings["mode"])) if part)
     for note in notes:
         logger.info("%s: %s", file, note)
     return IntegrationReport(table=table, verdict=verdict, notes=notes, n_cells=len(rows))
@@ -131,7 +131,7 @@ def score_all(
         See `integration_scores`.
     """
     rows = {}
-    with progress("scoring embeddings", len(methods)) as advance:
+    with progress("scoring embeddings", len(methods), unit="methods") as advance:
         for name, embedding in methods.items():
             scores = integration_scores(embedding, batch=batch, labels=labels, before=before)
             means = {"type_score": scores.type_score, "mixing_score": scores.mixing_score}
@@ -164,6 +164,35 @@ def say(table: pd.DataFrame) -> str:
     numbers = f"{mine['type_score']:.2f} against {plain['type_score']:.2f}"
     joint = "but" if mixed * kept < 0 else "and"
     return f"{text}, {joint} {words[kept]} ({numbers})."
+
+
+def advise(table: pd.DataFrame, *, mode: str) -> str:
+    """Say what to try where an integration is worse than something simpler; nothing where it is not.
+
+    Parameters
+    ----------
+    table
+        Of an `IntegrationReport`, with scores of types.
+    mode
+        Of the integrator.
+    """
+    rows: dict[str, dict[str, float]] = table[["type_score", "mixing_score"]].to_dict("index")  # type: ignore[assignment]
+    mine, said = rows[OURS], list[str]()
+    if np.isnan(mine["type_score"]):
+        return ""
+    if _against(mine["type_score"], rows[PCA]["type_score"]) < 0:
+        kept = rows.get(UNMOVED, mine)["type_score"]
+        if _against(mine["type_score"], kept) < 0:
+            said.append(f"Moving the batches took part of that: --correct none (correct='none') keeps {kept:.2f}.")
+        if mode == "zero_shot":
+            said.append(
+                "The model may have seen few cells of this kind: try --mode finetune (mode='finetune'), which goes on "
+                "with its training on these."
+            )
+    types, mixing = (rows[HARMONY][name] for name in ("type_score", "mixing_score"))
+    if _against(types, mine["type_score"]) > 0 and _against(mixing, mine["mixing_score"]) > 0:
+        said.append(f"{HARMONY} is better at both (types {types:.2f}, mixing {mixing:.2f}).")
+    return " ".join(said)
 
 
 def _against(mine: float, other: float) -> int:

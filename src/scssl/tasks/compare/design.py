@@ -256,7 +256,7 @@ def _covariate(
     """Return the one value that each sample has."""
     column = obs[name]
     numbers = is_number(column)
-    values = column.to_numpy(dtype=np.float64) if numbers else column.astype(object).map(str, na_action="ignore")
+    values = column.astype(np.float64).to_numpy() if numbers else column.astype(object).map(str, na_action="ignore")
     found = pd.Series(np.asarray(values))[sample >= 0].groupby(sample[sample >= 0])
     missing = found.apply(lambda part: part.isna().any())
     if missing.any():

@@ -89,6 +89,12 @@ class Layout:
         )  # fmt: skip
         if found.contrast @ found.contrast < LEAST * len(case):
             message = f"{', '.join(covariates)} cannot be told apart from the condition in these donors"
+            many = [
+                name for name in covariates if not is_number(samples[name]) and 2 * samples[name].nunique() > len(case)
+            ]
+            if many:
+                levels = samples[many[0]].nunique()
+                message += f"; {many[0]} has {levels} levels: if these are numbers, make it a column of numbers"
             raise NotTestable(message)
         if found.df < 1:
             message = f"{len(case)} samples are too few for {nuisance.shape[1] + 1} coefficients ({_words(nuisance)})"
@@ -129,7 +135,12 @@ class Layout:
 
 
 def is_number(values: pd.Series) -> bool:
-    """Say whether a covariate is a number, rather than one of several levels."""
+    """Say whether a covariate is a number, rather than one of several levels.
+
+    Categories with decimals are numbers that went through pandas' ``map``; whole ones may as well number batches.
+    """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return bool(values.cat.categories.dtype.kind == "f")
     return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
 
 

@@ -135,7 +135,7 @@ def ask(tables: Tables, *, kinds: tuple[Kind, ...], fdr: float) -> pd.DataFrame:
     questions["q_value"] = q
     n_of = np.zeros(len(questions), dtype=np.int64)
     n_found, n_questions = int((q <= fdr).sum()), int(np.isfinite(q).sum())
-    for kind in (k for k in KINDS if k in kinds):
+    for kind in KINDS:
         table = tables.of(kind)
         many = kind in ("genes", "programmes")
         for column in ("q_value", *(["q_within"] if many else [])):

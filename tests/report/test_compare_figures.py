@@ -1,0 +1,133 @@
+"""Figures of a comparison: what is drawn, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scssl.errors import DataError
+from scssl.report.compare import DRAWN, donor_shares, draw, programme_shifts, volcano
+from scssl.report.compare_ranking import by_type, comparison_overview, share_changes, short, state_shifts
+
+pytest.importorskip("matplotlib")
+
+
+def genes():
+    rng = np.random.default_rng(0)
+    names = [f"G{i}" for i in range(40)]
+    parts = [
+        pd.DataFrame({"cell_type": kind, "symbol": names, "log2_ratio": rng.normal(size=40), "p_value": rng.random(40)})
+        for kind in ("T", "B", "NK", "Mono", "DC", "Mk", "Plasma")
+    ]
+    table = pd.concat(parts, ignore_index=True).assign(q_value=0.9)
+    table.loc[0, ["log2_ratio", "p_value", "q_value"]] = [4.0, 1e-9, 1e-6]
+    table.loc[279, "p_value"] = np.nan
+    return table
+
+
+def answers():
+    return pd.DataFrame(
+        {
+            "cell_type": ["B", "T", "T", "B", "NK"],
+            "kind": ["genes", "state", "composition", "state", "state"],
+            "found": [True, True, False, False, False],
+            "effect": [3.0, 0.9, -1.25, 0.2, 5.0],
+            "p_value": [1e-8, 0.001, 0.03, 0.5, np.nan],
+            "q_value": [1e-7, 0.005, 0.1, 0.6, np.nan],
+            "smallest_p": [np.nan, 0.001, 0.001, 0.25, np.nan],
+            "n_found": [3, 1, 0, 0, 0],
+            "n_tests": [1200, 1, 1, 1, 0],
+        }
+    )
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_six_types_at_most_and_found_genes_named():
+    figure = volcano(genes())
+    assert len(figure.axes) == 6
+    assert figure.axes[0].get_title(loc="left") == "T: 1 of 40"
+    assert texts(figure) == ["G0"]
+    with pytest.raises(DataError, match="no gene was tested"):
+        volcano(genes().assign(p_value=np.nan))
+
+
+def test_each_donor_is_a_bar_that_sums_to_one():
+    rows = [
+        {"donor": donor, "condition": "a" if donor < "d3" else "b", "cell_type": kind, "share": share}
+        for donor in ("d1", "d2", "d10", "d3")
+        for kind, share in (("T", 0.25), ("B", 0.75))
+    ]
+    figure = donor_shares(pd.DataFrame(rows))
+    (axes,) = figure.axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["d1", "d2", "d10", "d3"]
+    assert texts(figure) == ["a", "b"]
+    tops = [bar.get_y() + bar.get_height() for bar in axes.patches if bar.get_y() > 0]
+    assert tops == [1.0] * 4
+    with pytest.raises(DataError, match="no samples"):
+        donor_shares(pd.DataFrame(columns=["donor"]))
+
+
+def test_states_are_ranked_by_how_far_cells_move():
+    table = pd.DataFrame(
+        {
+            "cell_type": ["B", "T", "NK"], "relative_shift": [0.1, 0.8, np.nan], "low": [np.nan, 0.5, 0],
+            "high": [np.nan, 1.2, 0], "auc": [0.5, 0.91, 0.5], "p_value": [0.4, 0.0005, np.nan],
+            "q_value": [0.5, 0.01, np.nan], "unit": "donor",
+        }
+    )  # fmt: skip
+    figure = state_shifts(table)
+    (axes,) = figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T", "B"]
+    assert texts(figure) == ["AUC 0.91, p = 5e-04, q = 0.01", "AUC 0.50, p = 0.4, q = 0.5"]
+    assert texts(state_shifts(table.assign(unit="cell", p_value=np.nan)))[0] == "these cells only"
+    with pytest.raises(DataError, match="nothing was compared"):
+        state_shifts(table.iloc[2:])
+
+
+def test_shares_are_ranked_by_size_whatever_the_direction():
+    table = pd.DataFrame(
+        {
+            "cell_type": ["B", "T"], "log2_ratio": [0.5, -2.0], "low": [0.1, -3.0], "high": [0.9, -1.0],
+            "p_value": [0.02, 1e-4], "q_value": [0.2, 1e-3], "unit": "donor",
+        }
+    )  # fmt: skip
+    (axes,) = share_changes(table).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T", "B"]
+
+
+def test_programmes_that_are_found_have_a_dot():
+    table = pd.DataFrame(
+        {
+            "cell_type": ["T", "B", "T", "B"], "programme": ["one", "one", "two", "two"],
+            "log2_ratio": [1.0, -0.5, 0.1, 0.0], "p_value": [1e-6, 0.01, 0.5, 0.9], "q_value": [1e-5, 0.04, 0.6, 0.9],
+        }
+    )  # fmt: skip
+    axes = programme_shifts(table).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["one", "two"]
+    assert len(axes.lines) == 2
+    with pytest.raises(DataError, match="none were compared"):
+        programme_shifts(table.iloc[:0])
+
+
+def test_the_overview_has_types_in_order_and_numbers():
+    assert by_type(answers()) == ["T", "B", "NK"]
+    figure = comparison_overview(answers())
+    assert texts(figure) == ["-1.25", "0.90", "", "", "0.20", "3 of 1,200", "", "5.00", ""]
+    with pytest.raises(DataError, match="nothing was asked"):
+        comparison_overview(answers().iloc[:0])
+
+
+def test_every_section_of_the_report_has_its_figure():
+    tables = {"answers": answers(), "volcano": genes()}
+    for kind, table in tables.items():
+        assert kind in DRAWN
+        assert draw(kind, table, fdr=0.05).axes
+
+
+def test_long_names_are_cut():
+    assert short("x" * 60) == "x" * 42 + "..."
+    assert short("monocyte", most=24) == "monocyte"

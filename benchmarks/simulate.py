@@ -22,6 +22,7 @@ import logging
 import tempfile
 import time
 import warnings
+from functools import cache
 from pathlib import Path
 
 import anndata as ad
@@ -57,7 +58,7 @@ ATLASES = {
     "simulated (confirmation), type out": ("confirmation", 5100, "types"),
     "simulated (confirmation), donor out": ("confirmation", 5100, "donors"),
 }
-MOST_CELLS, FEW_CELLS = 200, 120
+MOST_CELLS, FEW_CELLS = 200, 100
 """Of a type, donor and condition; the same of the screen."""
 JUDGED = ("muscat, type out", "scGen split, type out", "100 genes, donor out", "simulated (confirmation), type out",
           "simulated (confirmation), donor out")  # fmt: skip
@@ -148,14 +149,20 @@ def problems(name: str, model: scssl.CellModel, *, seed: int):
             yield plan["control"], case, both, getattr(both, plan["by"])
         return
     _, first, by = ATLASES[name]
-    atlas = scssl.datasets.simulate_atlas(
-        8000, 1000, n_types=6, n_donors=8, design="paired", condition_effect=1.5, seed=first + seed
-    )
-    own = scssl.pretrain(atlas[atlas.obs["condition"] == "healthy"].copy(), max_epochs=8, seed=seed, device="cpu",
-                         loggers=["csv"])  # fmt: skip
-    columns = reading.Columns(condition="condition", cell_type="cell_type", donor="donor")
-    cells = few(reading.read(atlas, own, columns=columns, layer=None, device="cpu"), most=MOST_CELLS, seed=seed)
+    cells = atlas_cells(first + seed, seed=seed)
     yield "healthy", "disease", cells, getattr(cells, by)
+
+
+@cache
+def atlas_cells(drawn: int, *, seed: int) -> reading.Cells:
+    """Simulate an atlas, and embed it by a model of its control cells."""
+    atlas = scssl.datasets.simulate_atlas(
+        5000, 1000, n_types=6, n_donors=8, design="paired", condition_effect=1.5, seed=drawn
+    )
+    control = atlas[atlas.obs["condition"] == "healthy"].copy()
+    own = scssl.pretrain(control, max_epochs=8, seed=seed, device="cpu", loggers=["csv"])
+    columns = reading.Columns(condition="condition", cell_type="cell_type", donor="donor")
+    return reading.read(atlas, own, columns=columns, layer=None, device="cpu")
 
 
 def crispr(model: scssl.CellModel, *, seed: int):
@@ -186,7 +193,7 @@ def left_out(cells, folds, *, control: str, case: str, seed: int) -> dict[str, p
         except scssl.errors.DataError:
             continue
         more, sure = [], []
-        if len(set(cells.types)) > 1:
+        if seed == SEEDS[0] and len(set(cells.types)) > 1:
             more, sure = ablations(learned, start=start, truth=truth, seed=seed)
         scores += [{"fold": fold, **row} for row in rows + more]
         if seed == SEEDS[0]:

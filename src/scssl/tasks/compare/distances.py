@@ -134,14 +134,37 @@ def shift_of(distances: NDArray[np.floating], layout: Layout, *, weight: NDArray
         (n_donors,) how often each donor counts; once by default. A donor is never compared with itself.
     """
     each = np.ones(layout.donor.max() + 1) if weight is None else np.asarray(weight, dtype=np.float64)
-    w = each[layout.donor]
-    pairs = np.outer(w, w) * (layout.donor[:, None] != layout.donor[None, :])
+    shift, spread = resampled(distances, layout, weights=each[None])
+    return Shift(float(shift[0]), float(spread[0]))
 
-    def mean(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-        chosen = pairs[np.ix_(one, other)]
-        total = chosen.sum()
-        return float((chosen * distances[np.ix_(one, other)]).sum() / total) if total > 0 else float("nan")
 
-    between = mean(layout.case, ~layout.case)
-    spread = (mean(layout.case, layout.case) + mean(~layout.case, ~layout.case)) / 2
-    return Shift(between - spread, spread)
+def resampled(
+    distances: NDArray[np.floating], layout: Layout, *, weights: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the shift and the donors' spread (see `shift_of`) for several weights of the donors at once.
+
+    Parameters
+    ----------
+    distances, layout
+        See `shift_of`.
+    weights
+        (n_resamples, n_donors).
+
+    Returns
+    -------
+    shift, spread : numpy.ndarray
+        (n_resamples,) each; NaN where a condition has fewer than two different donors.
+    """
+    different = (layout.donor[:, None] != layout.donor[None, :]).astype(np.float64)
+    w = np.asarray(weights, dtype=np.float64)[:, layout.donor]
+
+    def mean(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.float64]:
+        pairs, block = different[np.ix_(one, other)], distances[np.ix_(one, other)]
+        total = ((w[:, one] @ pairs) * w[:, other]).sum(axis=1)
+        summed = ((w[:, one] @ (pairs * block)) * w[:, other]).sum(axis=1)
+        means: NDArray[np.float64] = np.divide(summed, total, out=np.full(len(w), np.nan), where=total > 0)
+        return means
+
+    case = layout.case
+    spread = (mean(case, case) + mean(~case, ~case)) / 2
+    return mean(case, ~case) - spread, spread

@@ -89,12 +89,10 @@ class Layout:
         )  # fmt: skip
         if found.contrast @ found.contrast < LEAST * len(case):
             message = f"{', '.join(covariates)} cannot be told apart from the condition in these donors"
-            many = [
-                name for name in covariates if not is_number(samples[name]) and 2 * samples[name].nunique() > len(case)
-            ]
-            if many:
-                levels = samples[many[0]].nunique()
-                message += f"; {many[0]} has {levels} levels: if these are numbers, make it a column of numbers"
+            for name in covariates:
+                n_levels = samples[name].nunique()
+                if not is_number(samples[name]) and 2 * n_levels > len(case):
+                    message += f"; {name} has {n_levels} levels: if these are numbers, make it a column of numbers"
             raise NotTestable(message)
         if found.df < 1:
             message = f"{len(case)} samples are too few for {nuisance.shape[1] + 1} coefficients ({_words(nuisance)})"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scssl.errors import DataError
 from scssl.metrics.populations import energy_distance
-from scssl.tasks.compare.distances import adjusted_distances, coordinates, sample_distances, shift_of
+from scssl.tasks.compare.distances import adjusted_distances, coordinates, resampled, sample_distances, shift_of
 from scssl.tasks.compare.layout import Layout, NotTestable
 from scssl.tasks.compare.linear import LEVEL, permuted
 
@@ -214,13 +214,10 @@ def interval(distances: NDArray[np.floating], layout: Layout, *, resamples: int,
     if n < MIN_DONORS:
         return float("nan"), float("nan")
     rng = np.random.default_rng([seed, 0xB0])
-    found = []
-    for _ in range(resamples):
-        weight = np.zeros(layout.donor.max() + 1)
-        for donors in groups[:1] if layout.paired else groups:
-            np.add.at(weight, rng.choice(donors, len(donors)), 1)
-        found.append(shift_of(distances, layout, weight=weight).shift)
-    values = np.array(found)
+    weights = np.zeros((resamples, layout.donor.max() + 1))
+    for donors in groups[:1] if layout.paired else groups:
+        weights[:, donors] = rng.multinomial(len(donors), np.full(len(donors), 1 / len(donors)), size=resamples)
+    values = resampled(distances, layout, weights=weights)[0]
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")

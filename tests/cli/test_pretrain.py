@@ -138,7 +138,10 @@ def test_embed_renames_and_refuses(model, atlas_file, tmp_path, capsys):
     assert "X_mine" in ad.read_h5ad(out).obsm
     for arguments, message in [
         (base, "--overwrite"),
-        (["embed", str(atlas_file), "--model", str(tmp_path), "--out", str(tmp_path / "o.h5ad")], "not a model"),
+        (
+            ["embed", str(atlas_file), "--model", str(atlas_file.parent), "--out", str(tmp_path / "o.h5ad")],
+            "not a model",
+        ),
         (
             ["embed", str(tmp_path / "no.h5ad"), "--model", str(model), "--out", str(tmp_path / "o.h5ad")],
             "no such file",

@@ -57,6 +57,12 @@ def test_file_to_file(folder, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["o.h5ad"]
 
 
+def test_a_path_is_told_as_a_shell_takes_it(folder, tmp_path, capsys):
+    place = tmp_path / "a b [/c]"
+    assert main(command(folder, place / "o.h5ad", "--genes", "measured", "--save", str(place / "r"), "--quiet")) == 0
+    assert f"--model '{place / 'r'}' --out O" in capsys.readouterr().out
+
+
 def test_scores_figures_and_a_saved_reconstructor(folder, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     more = ["--evaluate", "thinned", "--labels", "cell_type", "--figures", str(tmp_path / "f"), "--json"]
@@ -136,6 +142,8 @@ def test_finetuning_on_the_file_itself_and_on_a_reference(folder, tmp_path, caps
     [
         (["--model", "byol"], "has no decoder"),
         (["--genes", "NOPE"], "1 of 1 genes are not on the model's panel"),
+        (["--genes", "genes.txt"], "--genes genes.txt: no such file"),
+        (["--genes", "MODEL/model.safetensors"], "is no text file; --genes takes one gene per line"),
         (["--write", "variance"], "'variance' cannot be reconstructed"),
         (["--labels", "cell_type"], "--labels has no effect without --evaluate"),
         (["--evaluate", "thinned", "--labels", "kind"], "obs has no column 'kind'"),
@@ -149,6 +157,7 @@ def test_mistakes_get_one_line_and_leave_nothing(folder, tmp_path, capsys, more,
     model = "model"
     if more[0] == "--model":
         model, more = more[1], []
+    more = [word.replace("MODEL", str(folder / "model")) for word in more]
     assert main(command(folder, tmp_path / "o.h5ad", *more, model=model)) == 2
     error = capsys.readouterr().err
     assert words in error

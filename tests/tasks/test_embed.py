@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scssl
-from scssl.errors import SettingsError
+from scssl.errors import DataError, SettingsError
 from scssl.tasks.embed import beside, embed
 from scssl.tasks.pca import PCAEncoder
 
@@ -64,3 +64,8 @@ def test_the_parts_are_code_adapted_code_and_components(model, atlas, monkeypatc
 def test_a_negative_number_of_components_is_refused(model, atlas):
     with pytest.raises(SettingsError, match="pca is -1"):
         embed(model, atlas, pca=-1)
+
+
+def test_a_handful_of_cells_adapts_no_model(model, atlas):
+    with pytest.raises(DataError, match="19 cells are too few to adapt a model to"):
+        embed(model, atlas[:19].copy(), adapt=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scssl.cli.common import Outcome
+from scssl.cli.common import Outcome, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def outcome(
     }
     lines = [
         f"{len(reading.obs):,} cells, {len(genes):,} genes, of which the file has not measured {unmeasured:,}",
-        f"uncertainty: {settings['uncertainty']}",
+        escape(f"uncertainty: {settings['uncertainty']}"),
     ]
     if unknown:
         lines.append(f"{unknown:,} genes were never seen in training: their values are missing (NaN)")
@@ -68,7 +68,8 @@ def outcome(
         lines.append(f"Figures and tables: {escape(str(figures))}")
     if save is not None:
         result["reconstructor"] = str(save)
-        lines.append(f"Reconstructor kept: {escape(str(save))}. Next: scssl reconstruct OTHER --model {save} --out O")
+        lines.append(f"Reconstructor kept: {escape(str(save))}")
+        lines.append(f"Next: scssl reconstruct OTHER --model {typed(save)} --out O")
     lines.append(f"Mind: {WARNING}.")
     return Outcome(result=result, text="\n".join(lines))
 

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cyclopts import Token
 
@@ -50,3 +51,18 @@ class Outcome:
     """The same for people, in rich markup: escape file contents with `rich.markup.escape`."""
     exit_code: int = 0
     """0 done, 2 not usable."""
+
+
+def typed(path: Path) -> str:
+    """Return a path as it is typed on a command line, in rich markup: quoted where a shell needs it.
+
+    Parameters
+    ----------
+    path
+        As given.
+    """
+    import shlex
+
+    from rich.markup import escape
+
+    return escape(shlex.quote(str(path)))

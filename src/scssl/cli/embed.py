@@ -41,9 +41,9 @@ def embed(
     out
         .h5ad to write: the input with the embedding in obsm["X_scssl"].
     adapt
-        Go on with the pre-training on these cells, without labels (1,000 steps, a minute), and put the adapted model's
-        code beside that of the model as it is. It pays where the model has hardly seen cells of their kind. To keep
-        the adapted model: scssl pretrain FILE --init MODEL.
+        Go on with the pre-training on these cells, without labels (1,000 steps: a minute for a model of few genes,
+        several for 20,000), and put the adapted model's code beside that of the model as it is. It pays where the model
+        has hardly seen cells of their kind. To keep the adapted model: scssl pretrain FILE --init MODEL.
     pca
         Principal components of the cells' own log counts to put beside the code, e.g. 20; 0: none.
     layer
@@ -61,6 +61,8 @@ def embed(
     overwrite
         Replace OUT.
     """
+    from rich.markup import escape
+
     from scssl import keys
     from scssl.corpus.sources.source import open_source
     from scssl.log import logger
@@ -102,7 +104,7 @@ def embed(
     results = Results(task="embed", settings=settings, obsm={key: embedding})
     write_results(file, out, record.into(results, model=cell_model))
     text = (
-        f"{n_cells:,} cells embedded into {embedding.shape[1]} numbers each: {out}, obsm[{key!r}].\n"
+        f"{n_cells:,} cells embedded into {embedding.shape[1]} numbers each: {escape(str(out))}, obsm[{key!r}].\n"
         f"In scanpy: sc.pp.neighbors(adata, use_rep={key!r}); sc.tl.umap(adata)"
     )
     return Outcome(result={"out": str(out), "n_cells": n_cells, "n_latent": embedding.shape[1], "key": key}, text=text)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli._record import Record
-from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.cli.common import Common, Device, Outcome, Whole, typed
 
 if TYPE_CHECKING:
     from scssl.tasks.integrate.evaluate import IntegrationReport
@@ -217,4 +217,6 @@ def _outcome(
         if path is not None:
             result[name] = str(path)
             lines.append(f"{name.capitalize()}: {escape(str(path))}")
+    if save is not None:
+        lines.append(f"Next: scssl integrate NEW --model {typed(save)} --out O.h5ad")
     return Outcome(result=result, text="\n".join(lines))

@@ -213,8 +213,28 @@ def _genes(text: str, *, panel: GenePanel, file: Path, layer: str | None) -> lis
             measured = harmonise(opened.var, panel, file=opened.file).measured
         return [str(gene) for gene in panel.ids[measured]]
     path = Path(text)
-    words = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
-    return [word.strip() for word in words if word.strip()]
+    if path.is_file():
+        return _listed(path)
+    if path.suffix in (".txt", ".csv", ".tsv") or len(path.parts) > 1:
+        from scssl.errors import DataError
+
+        message = (
+            f"--genes {text}: no such file; give a text file of one gene per line, or names with commas between them"
+        )
+        raise DataError(message)
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _listed(path: Path) -> list[str]:
+    """Return the lines of a text file."""
+    from scssl.errors import DataError
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"{path}: is no text file; --genes takes one gene per line"
+        raise DataError(message) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _check_disk(out: Path, *, needed: int) -> None:

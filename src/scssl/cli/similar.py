@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
-from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.cli.common import Common, Device, Outcome, Whole, typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,5 +193,5 @@ def _outcome(table: pd.DataFrame, scores: Any, *, search: SimilarCells, out: Pat
         )
     if save is not None:
         result["saved"] = str(save)
-        lines.append(f"Kept: {escape(str(save))}. Next: scssl similar OTHER --model {escape(str(save))} --out O.csv")
+        lines.append(f"Kept: {escape(str(save))}. Next: scssl similar OTHER --model {typed(save)} --out O.csv")
     return Outcome(result=result, text="\n".join(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -273,7 +274,7 @@ def _outcome(
         ]
         lines.append(f"The translator {scores.verdict}.")
     if save is not None:
-        lines.append(f"Translator kept in {save}: scssl translate FILE --model {save} --out OUT.h5ad")
+        lines.append(f"Translator kept: {save}. Next: scssl translate OTHER --model {shlex.quote(str(save))} --out O")
     if scores_folder is not None:
         lines.append(f"Tables and figures: {scores_folder}")
     result = {

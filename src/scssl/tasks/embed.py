@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scssl.errors import SettingsError
+from scssl.errors import DataError, SettingsError
 from scssl.pretraining import pretrain
 from scssl.tasks.pca import PCAEncoder
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scssl.model import CellModel
     from scssl.training.devices import Device
 
+FEWEST = 20
+"""Cells that a model can be adapted to."""
 TOP_GENES = 3000
 """Genes that the principal components are of: those whose log values vary most."""
 
@@ -118,6 +120,11 @@ def embed(
     options = {"layer": layer, "batch_size": batch_size}
     parts = [model.embed(data, **options, device=device, devices=devices)]  # type: ignore[arg-type]
     if adapt:
+        if len(parts[0]) < FEWEST:
+            message = (
+                f"{len(parts[0])} cells are too few to adapt a model to; give {FEWEST} or more, or leave out adapt"
+            )
+            raise DataError(message)
         adapted = pretrain(data, init=model, layer=layer, split_by="cell", seed=seed, device=device, loggers=["csv"])
         parts.append(adapted.embed(data, **options, device=device))  # type: ignore[arg-type]
     if pca:

@@ -64,6 +64,15 @@ def test_finetuning_learns_counts_where_log_values_were_predicted(tuned, models,
     assert models["mse"].task.reconstruction.loss == "mse"
 
 
+def test_finetuning_on_cells_that_lack_genes_is_said(models, cells, caplog):
+    some = cells[0][:, 40:].copy()
+    Reconstructor(models["nb"], mode="finetune", epochs=1).fit(some, device="cpu")
+    assert "has not measured 40 of the 150 genes that the model knows" in caplog.text
+    caplog.clear()
+    Reconstructor(models["nb"], mode="finetune", epochs=1).fit(cells[0], device="cpu")
+    assert "has not measured" not in caplog.text
+
+
 def test_scratch_knows_nothing_of_genes_that_the_reference_has_not(models, cells, caplog):
     some = cells[0][:, 40:].copy()
     scratch = Reconstructor(models["mse"], mode="scratch", epochs=1).fit(some, device="cpu")

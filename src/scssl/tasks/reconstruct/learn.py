@@ -64,6 +64,8 @@ def learn(
         check_readable(model)
     drawn = draw(model, reference, layer=layer, max_cells=LOOKED_AT, seed=seed)
     training: dict[str, Any] = {}
+    if settings.mode == "finetune":
+        _tell_of_lacking(model, drawn.sample.measured, file=drawn.file)
     if settings.mode != "zero_shot":
         model = train(model, reference, settings=settings, layer=layer, seed=seed, device=device)
         training = {"loss": loss_of(model), **_plain(model.card.get("training", {}))}
@@ -77,6 +79,17 @@ def learn(
         spread=spread,
         training=training,
     )
+
+
+def _tell_of_lacking(model: CellModel, measured: NDArray[np.bool_], *, file: str) -> None:
+    known = model.encoder.gene_share.cpu().numpy() > 0
+    lacking = int((known & ~measured).sum())
+    if lacking:
+        logger.warning(
+            "%s: has not measured %s of the %s genes that the model knows. Fine-tuning teaches nothing of them, while "
+            "the network changes under them: read these in mode 'zero_shot' (--mode zero_shot), or give a reference "
+            "that has them", file, f"{lacking:,}", f"{int(known.sum()):,}",
+        )  # fmt: skip
 
 
 def train(

@@ -125,7 +125,7 @@ def population_distance(x: NDArray[Any], y: NDArray[Any]) -> float:
     means = float(((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()) - chance
     # Around their own mean cells lie a little closer than around the true one.
     around = [(points - points.mean(axis=0)) * np.sqrt(len(points) / (len(points) - 1)) for points in (x, y)]
-    shapes = 2.0 * _mean_between(*around, _same) - _mean_within(x, _same, unbiased=True) - unit
+    shapes = 2.0 * _mean_between(around[0], around[1], _same) - _mean_within(x, _same, unbiased=True) - unit
     return means / unit + shapes
 
 

@@ -121,5 +121,7 @@ def same_genes(fitted: Fitted, cells: Cells) -> Cells:
 
     order = np.array([place[name] for name in fitted.genes])
     counts = cells.counts[:, order]
+    # Random numbers are drawn in the order in which counts are stored.
+    counts.sort_indices()
     kept = replace(cells, counts=counts, var=cells.var.iloc[order])
     return kept.at(np.asarray(counts.sum(axis=1)).ravel() > 0)

@@ -1,0 +1,122 @@
+"""`scssl simulate` from file to file."""
+
+from __future__ import annotations
+
+import json
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import scssl
+from scssl.cli.app import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulate")
+    adata = scssl.datasets.simulate_atlas(
+        480, 120, n_types=4, n_studies=1, n_donors=3, batches_per_study=1, conditions=["ctrl"], composition_spread=0.1
+    )
+    rng = np.random.default_rng(0)
+    case = rng.random(adata.n_obs) < 0.5
+    counts = adata.X.toarray().astype(np.int64)
+    counts[case, 10:30] += rng.poisson(5, (case.sum(), 20))
+    adata.X = sp.csr_matrix(counts)
+    adata.obs["condition"] = np.where(case, "a stim", "ctrl")
+    del adata.uns["simulation"]
+    adata.write_h5ad(folder / "cells.h5ad")
+    scssl.pretrain(adata[~case].copy(), preset="small", genes="union", max_epochs=1).save(folder / "model")
+    return folder
+
+
+def command(folder, out, *more, model="model", given=True):
+    asked = ["--condition", "condition", "--control", "ctrl", "--case", "a stim"] if given else []
+    return ["simulate", str(folder / "cells.h5ad"), *asked, "--model", str(folder / model), "--out", str(out), *more]
+
+
+def test_file_to_file_with_scores_and_again_with_what_was_saved(folder, tmp_path, capsys):
+    before = (folder / "cells.h5ad").read_bytes()
+    more = ("--hold-out", "cell_type=type_3", "--scores", str(tmp_path / "s"), "--save", str(tmp_path / "kept"))
+    assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
+    printed = capsys.readouterr()
+    assert "of the change explained against" in printed.out
+    assert "half of the truth" in printed.out
+    assert "predictions, not measurements" in printed.out
+    assert "GB of memory" in printed.err
+    assert (folder / "cells.h5ad").read_bytes() == before
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {
+        "methods.csv", "groups.csv", "scores.png", "means_a_stim.png", "cells_a_stim.png"
+    }  # fmt: skip
+    out = anndata.read_h5ad(tmp_path / "o.h5ad")
+    assert set(out.obs["cell_type"]) == {"type_3"}
+    settings = out.uns["scssl"]["simulate"]
+    assert settings["scores"]["method"].tolist()[0] == "model"
+    assert json.loads(settings["record"])["scores"]["methods"]["no change"]["explained"] == 0
+    again = command(folder, tmp_path / "p.h5ad", "--where", "cell_type=type_3", given=False)
+    again[again.index("--model") + 1] = str(tmp_path / "kept")
+    if out.obs["scssl_method"].iloc[0] != "latent shift (scGen-like)":
+        assert main(again) == 0
+        assert (anndata.read_h5ad(tmp_path / "p.h5ad").X != out.X).nnz == 0
+        capsys.readouterr()
+    for option, words in (("--control", "cannot be chosen for the simulator"), ("--save", "--save has no effect")):
+        assert main([*again, option, str(tmp_path / "x"), "--overwrite"]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_json_all_control_cells_and_method(folder, tmp_path, capsys):
+    assert main(command(folder, tmp_path / "o.h5ad", "--method", "cell-type mean shift", "--json")) == 0
+    result = json.loads(capsys.readouterr().out)
+    out = anndata.read_h5ad(tmp_path / "o.h5ad")
+    cells = anndata.read_h5ad(folder / "cells.h5ad")
+    assert result["n_cells"] == out.n_obs == (cells.obs["condition"] == "ctrl").sum()
+    assert result["cases"]["a stim"]["method"] == "cell-type mean shift"
+    assert result["scores"] is None
+    assert set(out.obs["scssl_method"]) == {"cell-type mean shift"}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--hold-out", "cell_type"), "give COL=VALUE"),
+        (("--hold-out", "cell_type=B"), "= 'B'; there are: type_1"),
+        (("--scores", "s"), "--scores are against what was measured, so it needs --hold-out"),
+        (("--method", "best"), "choose one of: auto, model"),
+        (("--cell-type", "nowhere"), "obs has no column 'nowhere'"),
+        (("--donor", "nowhere"), "obs has no column 'nowhere'"),
+        (("--layer", "nowhere"), "nowhere"),
+    ],
+)
+def test_mistakes_are_said_in_one_line_and_nothing_is_written(folder, tmp_path, capsys, monkeypatch, more, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(command(folder, tmp_path / "o.h5ad", *more)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert words in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_missing_or_in_the_way(folder, tmp_path, capsys):
+    assert main(command(folder, tmp_path / "o.h5ad", given=False)) == 2
+    assert "give --condition and --control and --case" in capsys.readouterr().err
+    asked = command(folder, tmp_path / "o.h5ad")
+    asked[asked.index("a stim")] = "other"
+    assert main(asked) == 2
+    assert "no cell has obs['condition'] = 'other'; there are: a stim, ctrl" in capsys.readouterr().err
+    assert main(command(folder, folder / "cells.h5ad", "--overwrite")) == 2
+    assert "this is the input" in capsys.readouterr().err
+    assert main(command(folder, tmp_path / "o.h5ad", "--save", str(tmp_path))) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_log_values_are_refused_with_the_fix(folder, tmp_path, capsys):
+    cells = anndata.read_h5ad(folder / "cells.h5ad")
+    cells.X = cells.X.astype(np.float32)
+    cells.X.data = np.log1p(cells.X.data)
+    cells.write_h5ad(tmp_path / "logs.h5ad")
+    words = command(folder, tmp_path / "o.h5ad")
+    words[1] = str(tmp_path / "logs.h5ad")
+    assert main(words) == 2
+    assert "log" in capsys.readouterr().err
+    assert not (tmp_path / "o.h5ad").exists()

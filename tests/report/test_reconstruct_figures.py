@@ -6,7 +6,7 @@ import pytest
 
 from scssl.errors import DataError
 from scssl.metrics import ReconstructionTally
-from scssl.report.reconstruct import gene_scores, held_out, write_figures
+from scssl.report.reconstruct import _medians, gene_scores, held_out, write_figures
 from scssl.tasks.reconstruct import Evaluation
 
 pytest.importorskip("matplotlib")
@@ -38,6 +38,14 @@ def test_a_point_per_gene_and_a_line_per_method():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["zero_shot", "gene mean"]
     (line,) = [line for line in axes.lines if line.get_label() == "gene mean"]
     np.testing.assert_allclose(line.get_ydata(), 0, atol=1e-9)
+
+
+def test_lines_reach_the_few_genes_of_high_mean():
+    mean = np.concatenate([np.geomspace(0.01, 0.1, 400), np.geomspace(1, 5, 12)])
+    medians = _medians(pd.DataFrame({"mean": mean, "explained_variance": mean > 0.5}, dtype=float))
+    assert medians["mean"].is_monotonic_increasing
+    assert medians["mean"].max() > 2
+    assert medians["explained_variance"].iloc[[0, -1]].tolist() == [0.0, 1.0]
 
 
 def test_a_panel_per_gene_with_its_correlation():

@@ -22,6 +22,8 @@ BINS = 8
 LOWEST = -0.5
 """Values below are drawn here."""
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+FEWEST = 3
+"""Genes of about the same mean that have a median."""
 MIN_CELLS = 10
 """Cells with a held-out count that a gene needs to be drawn."""
 
@@ -155,9 +157,11 @@ def _known(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _medians(table: pd.DataFrame) -> pd.DataFrame:
-    order = table.sort_values("mean")[["mean", "explained_variance"]]
-    parts = np.array_split(np.arange(len(order)), min(BINS, len(order)))
-    return pd.DataFrame([order.iloc[part].median() for part in parts])
+    # In equal steps of the axis: in equal numbers, the few genes of high mean would have no point.
+    edges = np.geomspace(table["mean"].min(), table["mean"].max(), BINS + 1)
+    steps = np.searchsorted(edges[1:-1], table["mean"].to_numpy(), side="right")
+    groups = table[["mean", "explained_variance"]].groupby(steps)
+    return groups.median()[groups.size() >= min(FEWEST, len(table))]
 
 
 def _means(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ PAGES = {
     "tutorials/own_files.md": "own_files.py",
     "tutorials/annotate.md": "annotate.py",
     "tasks/own.md": "own_task.py",
+    "compare.md": "compare.py",
     "cluster.md": "several_processes.py",
 }
 FENCE = re.compile(r"^```python[^\n]*\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
@@ -70,6 +71,14 @@ def test_own_task_runs(monkeypatch):
     loss, spread = load("own_task.py", monkeypatch).main(n_cells=300, n_genes=100, epochs=1)
     assert np.isfinite(loss)
     assert spread > 0
+
+
+def test_compare_runs(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("pydeseq2")
+    shifts = load("compare.py", monkeypatch).main(tmp_path, n_cells=800, n_genes=120, epochs=1)
+    assert shifts["types that change"] > shifts["types that do not"]
+    assert "'disease' was compared with 'healthy': 6 donors against 6" in capsys.readouterr().out
+    assert (tmp_path / "overview.png").is_file()
 
 
 @pytest.mark.slow

@@ -110,10 +110,11 @@ def null_report(
             for kind in kinds:
                 table = tables.of(kind)
                 p = table["p_value"].to_numpy(dtype=np.float64)
+                p = p[np.isfinite(p)]
                 rows.append(
                     {
-                        "kind": kind, "split": number, "tests": int(np.isfinite(p).sum()),
-                        "false_positives": int((p <= NOMINAL).sum()), "smallest_p": np.nanmin(p) if len(p) else np.nan,
+                        "kind": kind, "split": number, "tests": len(p),
+                        "false_positives": int((p <= NOMINAL).sum()), "smallest_p": p.min(initial=1.0),
                         "findings": int((table["q_value"].astype(float) <= settings.fdr).sum()),
                     }
                 )  # fmt: skip

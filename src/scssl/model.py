@@ -11,7 +11,7 @@ import torch
 
 from scssl import model_files, model_hub, model_hub_client
 from scssl.cores import own_cores
-from scssl.errors import DataError, MissingExtraError, SettingsError
+from scssl.errors import DataError, FormatError, MissingExtraError, SettingsError
 from scssl.log import progress
 from scssl.model_example import make_example
 from scssl.model_parts import embed_in_processes
@@ -272,9 +272,18 @@ class CellModel:
             If the folder is not a model, or is truncated, altered or of a later version.
         """
         manifest, weights, panel = model_files.read(Path(path))
-        config = from_dict(Config, manifest["config"], where=f"{path}/config.json")
         programmes = model_files.read_programmes(Path(path), panel)
-        task = build_task(config, n_genes=len(panel), n_sources=len(manifest["sources"]), programmes=programmes)
+        shape: dict[str, Any] = {"n_genes": len(panel), "n_sources": len(manifest["sources"]), "programmes": programmes}
+        try:
+            config = from_dict(Config, manifest["config"], where=f"{path}/config.json")
+            # A network without memory first: settings that were tampered with could ask for more than there is.
+            with torch.device("meta"):
+                blank = build_task(config, **shape)
+        except SettingsError as error:
+            message = f"{Path(path) / model_files.CONFIG} has settings that cannot be: {error}"
+            raise FormatError(message) from error
+        model_files.check_weights(blank, weights, path=Path(path))
+        task = build_task(config, **shape)
         model_files.load_weights(task, weights, path=Path(path))
         return cls(
             task=task.eval(), panel=panel, config=config, sources=list(manifest["sources"]), card=manifest["card"]

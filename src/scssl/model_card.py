@@ -66,7 +66,7 @@ def card_text(manifest: dict[str, Any], *, name: str = "path/to/this/folder") ->
     card, config = manifest["card"], manifest["config"]
     origin = card.get("origin")
     head = {"library_name": "scssl", **_licence(str(card.get("licence", ""))), "tags": _tags(config, origin)}
-    metrics = "\n".join(f"- {metric}: {value:.4f}" for metric, value in card.get("metrics", {}).items())
+    metrics = "\n".join(f"- {_plain(metric)}: {value:.4f}" for metric, value in card.get("metrics", {}).items())
     body = _BODY.format(
         title="scssl model" if "/" not in name or name.startswith("path/") else name.partition("@")[0],
         what=_what(origin),
@@ -80,7 +80,9 @@ def card_text(manifest: dict[str, Any], *, name: str = "path/to/this/folder") ->
         metrics=metrics or "No metrics are recorded.",
         licence=_plain(card.get("licence", "not stated")),
         limits=_plain(card.get("limits", "not stated")),
-        versions=", ".join(f"{package} {number}" for package, number in card.get("versions", {}).items()),
+        versions=", ".join(
+            f"{_plain(package)} {_plain(number)}" for package, number in card.get("versions", {}).items()
+        ),
     )
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{body}"
 
@@ -145,9 +147,10 @@ def _training(card: dict[str, Any], config: dict[str, Any], origin: dict[str, An
             f"{_plain(origin.get('genes'))}. Decoder: {_plain(origin.get('decoder'))}."
         )
     training = card.get("training", {})
+    epochs, best = training.get("epochs", "unknown"), training.get("best_epoch", "unknown")
     return (
-        f"Pretext task `{config['pretext']}`, preset `{config['preset']}`, epochs: {training.get('epochs', 'unknown')} "
-        f"(weights of epoch {training.get('best_epoch', 'unknown')}), seed {config['training']['seed']}."
+        f"Pretext task `{config['pretext']}`, preset `{_plain(config['preset'])}`, epochs: {epochs} (weights of epoch "
+        f"{best}), seed {config['training']['seed']}."
     )
 
 

@@ -31,7 +31,17 @@ WEIGHTS, CONFIG, GENES, CARD = "model.safetensors", "config.json", "genes.tsv", 
 PROGRAMMES = "programmes.gmt"
 """There only if the pretext task used gene programmes."""
 SAVING = ".saving-"
-MAX_CONFIG_BYTES = 64 * 2**20
+MAX_CONFIG_BYTES = MAX_TEXT_BYTES = 64 * 2**20
+MAX_LAYERS, MAX_PROGRAMMES = 64, 100_000
+_CARD: dict[str, type] = {
+    "data": dict,
+    "training": dict,
+    "metrics": dict,
+    "versions": dict,
+    "origin": dict,
+    "licence": str,
+    "limits": str,
+}
 _REQUIRED = {"config": dict, "n_genes": int, "sources": list, "panel": dict, "card": dict}
 
 
@@ -124,9 +134,15 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], GenePanel]:
         message = f"{path} is not a model: {why}"
         raise FormatError(message)
     manifest = _read_manifest(path / CONFIG)
+    if (path / GENES).is_file():
+        _check_size(path / GENES, largest=MAX_TEXT_BYTES)
     panel = GenePanel.from_file(path / GENES) if (path / GENES).is_file() else None
     if panel is None or len(panel) != manifest["n_genes"] or panel.fingerprint != manifest["panel"].get("fingerprint"):
         message = f"{path / GENES} is not the list of {manifest['n_genes']:,} genes that the model was saved with"
+        raise FormatError(message)
+    if not (path / WEIGHTS).is_file():
+        # Not even opened: what stands there instead, such as a named pipe, could keep us waiting for ever.
+        message = f"{path / WEIGHTS} is missing"
         raise FormatError(message)
     try:
         weights = load_file(path / WEIGHTS)
@@ -152,17 +168,36 @@ def _check_files(path: Path, files: Any) -> None:
 
 
 def read_programmes(path: Path, panel: GenePanel) -> Programmes | None:
-    """Read the gene programmes of a model, None if its pretext task used none."""
-    return Programmes.read(path / PROGRAMMES, panel) if (path / PROGRAMMES).is_file() else None
+    """Read the gene programmes of a model, None if its pretext task used none.
+
+    Raises
+    ------
+    FormatError
+        If the file was altered, or is larger than that of any model.
+    """
+    file = path / PROGRAMMES
+    if not file.is_file():
+        return None
+    _check_size(file, largest=MAX_TEXT_BYTES)
+    with file.open("rb") as stream:
+        n_sets = sum(1 for _ in stream)
+    if n_sets > MAX_PROGRAMMES:
+        message = f"{file} lists {n_sets:,} programmes, more than any model has"
+        raise FormatError(message)
+    return Programmes.read(file, panel)
+
+
+def _check_size(file: Path, *, largest: int) -> None:
+    if file.stat().st_size > largest:
+        message = f"{file} is larger than that of any model ({file.stat().st_size:,} bytes)"
+        raise FormatError(message)
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > MAX_CONFIG_BYTES:
-        message = f"{file} is larger than any model's settings ({file.stat().st_size:,} bytes)"
-        raise FormatError(message)
+    _check_size(file, largest=MAX_CONFIG_BYTES)
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         message = f"{file} is not JSON: {error}"
         raise FormatError(message) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -175,14 +210,23 @@ def _read_manifest(file: Path) -> dict[str, Any]:
     wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
     if not wrong and not all(isinstance(name, str) for name in manifest["sources"]):
         wrong = ["sources"]
+    card = manifest["card"] if not wrong else {}
+    wrong += [f"card.{key}" for key, kind in _CARD.items() if not isinstance(card.get(key, kind()), kind)]
+    metrics = card.get("metrics", {}) if not wrong else {}
+    wrong += [f"card.metrics.{key}" for key, value in metrics.items() if not isinstance(value, int | float)]
+    shape = manifest["config"].get("architecture") if not wrong else None
+    hidden = shape.get("hidden") if isinstance(shape, dict) else None
+    if isinstance(hidden, list) and len(hidden) > MAX_LAYERS:
+        message = f"{file}: architecture.hidden has {len(hidden):,} layers, more than any model"
+        raise FormatError(message)
     if wrong:
         message = f"{file} is incomplete: {', '.join(wrong)} missing or malformed"
         raise FormatError(message)
     return manifest
 
 
-def load_weights(module: nn.Module, weights: dict[str, Tensor], *, path: Path) -> None:
-    """Copy weights into a module of the same shapes.
+def check_weights(module: nn.Module, weights: dict[str, Tensor], *, path: Path) -> None:
+    """Make sure that a module has weights of these names and shapes.
 
     Raises
     ------
@@ -195,6 +239,17 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], *, path: Path) -
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         message = f"{path / WEIGHTS} does not fit {path / CONFIG}: {', '.join(differing[:3])} differ"
         raise FormatError(message)
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], *, path: Path) -> None:
+    """Copy weights into a module of the same shapes.
+
+    Raises
+    ------
+    FormatError
+        If a name or shape differs.
+    """
+    check_weights(module, weights, path=path)
     module.load_state_dict(weights)
 
 

@@ -207,8 +207,9 @@ def _split(lines: list[tuple[int, str]]) -> list[list[str]]:
     if not lines:
         return []
     separator = next((each for each in "\t,;" if each in lines[0][1]), "\t")
-    # Line by line: a quote that is not closed must not swallow the lines after it.
-    return [[cell.strip() for cell in next(csv.reader([line], delimiter=separator))] for _, line in lines]
+    # Line by line: a quote that is not closed must not swallow the lines after it. Nor may one carriage return.
+    texts = (line.replace("\r", " ") for _, line in lines)
+    return [[cell.strip() for cell in next(csv.reader([text], delimiter=separator))] for text in texts]
 
 
 def _column(header: list[str], names: tuple[str, ...]) -> int | None:

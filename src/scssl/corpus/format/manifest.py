@@ -18,6 +18,8 @@ FILE: Final = "corpus.json"
 FORMAT: Final = "scssl-corpus"
 VERSION: Final = 1
 SPLITS: Final = ("train", "val", "test")
+LARGEST: Final = 1 << 48
+"""Bytes, cells or counts that no corpus reaches, and array sizes that can still be multiplied."""
 _BLANK: Final = "0" * 64
 _KEYS: Final = {
     "format": str,
@@ -114,8 +116,10 @@ def _entries_fit(content: Mapping[str, Any]) -> dict[str, bool]:
     panel, sources, report = content["panel"], content["sources"], content["report"].get("sources")
     return {
         "panel": _is_text(panel.get("name"), panel.get("fingerprint"), panel.get("species") or ""),
-        "sources": all(isinstance(entry, dict) and _is_text(entry.get("name")) for entry in sources),
-        "columns": all(isinstance(names, list) and _is_text(*names) for names in content["columns"].values()),
+        "sources": all(isinstance(entry, dict) and _is_text(entry.get("name")) for entry in sources)
+        and _are_names([entry["name"] for entry in sources]),
+        "columns": all(isinstance(names, list) and _are_names(names) for names in content["columns"].values()),
+        "settings": _is_text(content["settings"].get("split_by")),
         "files": all(
             _is_inside(name)
             and isinstance(entry, dict)
@@ -133,8 +137,23 @@ def _entries_fit(content: Mapping[str, Any]) -> dict[str, bool]:
         ),
         "report": isinstance(report, list)
         and len(report) == len(sources)
-        and all(isinstance(entry, dict) for entry in report),
+        and all(isinstance(entry, dict) and _is_tally(entry) for entry in report)
+        and _are_reports(content["report"].get("files")),
     }
+
+
+def _is_tally(entry: Mapping[str, Any]) -> bool:
+    cells = entry.get("n_cells")
+    return _is_text(entry.get("name")) and isinstance(cells, dict) and _is_size(*cells.values())
+
+
+def _are_reports(entries: Any) -> bool:
+    key = "n_left_out_by_where"
+    return isinstance(entries, list) and all(isinstance(e, dict) and _is_size(e.get(key, 0)) for e in entries)
+
+
+def _are_names(values: list[Any]) -> bool:
+    return _is_text(*values) and len(set(values)) == len(values)
 
 
 def _is_text(*values: Any) -> bool:
@@ -142,7 +161,7 @@ def _is_text(*values: Any) -> bool:
 
 
 def _is_size(*values: Any) -> bool:
-    return all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values)
+    return all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST for value in values)
 
 
 def _is_inside(name: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +71,7 @@ def read_panel(root: Path, entry: Mapping[str, Any]) -> GenePanel:
     """Read the genes of a corpus, which must be those of its manifest's entry."""
     from scssl.genes import GenePanel
 
-    panel = replace(GenePanel.from_file(root / GENES), name=entry["name"], species=entry["species"])
+    panel = replace(GenePanel.from_file(root / GENES), name=entry["name"], species=entry.get("species"))
     if panel.fingerprint != entry["fingerprint"]:
         message = f"{root / GENES}: these are not the genes that the corpus was built with: the file was altered"
         raise FormatError(message)
@@ -93,13 +95,20 @@ def check_lengths(root: Path, folder: str, shard: Shard, files: Mapping[str, Any
 def read_table(path: Path, shape: tuple[int, int], dtype: np.dtype) -> NDArray[Any]:
     """Read a .npy file that must hold an array of a shape and type."""
     try:
-        table: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        message = f"{path}: cannot be read ({error}); the file is truncated or altered"
+        with path.open("rb") as file:
+            if np.lib.format.read_magic(file) != (1, 0):
+                message = "not of version 1.0 of the format"
+                raise ValueError(message)
+            # The header before any value: it says how much memory to take.
+            found, by_column, kind = np.lib.format.read_array_header_1_0(file)
+            if found != shape or kind != dtype or by_column:
+                message = f"{path}: holds {kind} {found}, expected {dtype} {shape}; the file was altered"
+                raise FormatError(message)
+            table: NDArray[Any] = np.fromfile(file, dtype=dtype, count=math.prod(shape)).reshape(shape)
+    # numpy reads the header as Python literals.
+    except (OSError, ValueError, TypeError, SyntaxError, TokenError) as error:
+        message = f"{path}: cannot be read ({str(error).partition(chr(10))[0]}); the file is truncated or altered"
         raise FormatError(message) from error
-    if table.shape != shape or table.dtype != dtype:
-        message = f"{path}: holds {table.dtype} {table.shape}, expected {dtype} {shape}; the file was altered"
-        raise FormatError(message)
     return table
 
 

@@ -134,6 +134,26 @@ def test_checkpoints_come_as_often_as_asked(corpus, tmp_path, monkeypatch):
     assert not list((tmp_path / "often" / "checkpoints").glob("*.part"))
 
 
+@pytest.mark.parametrize("free", [0, 2**40])
+def test_a_full_disk_is_named(tmp_path, monkeypatch, free):
+    """torch itself raises a RuntimeError of positions in a file."""
+    from collections import namedtuple
+
+    from scssl.training import checkpoints
+
+    def failing(_, file):
+        file.write_bytes(b"half")
+        message = "unexpected pos 124558464 vs 124558352"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(checkpoints.torch, "save", failing)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage(1, 1, free))
+    with pytest.raises(RuntimeError if free else OSError, match="unexpected pos" if free else "No space left"):
+        checkpoints.Checkpoints().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_two_steps_have_the_same_dropout(corpus, tmp_path, monkeypatch):
     """Nor have two seeds, or runs whose steps were numbered alike."""
     drawn = []

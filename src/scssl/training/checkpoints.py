@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+FULL: Final = 2**26
+"""Free bytes below which a disk has no place for what could not be written."""
 
 
 class Checkpoints(TorchCheckpointIO):
@@ -22,5 +27,13 @@ class Checkpoints(TorchCheckpointIO):
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f"{file.name}.part")
-        torch.save(checkpoint, part)
+        try:
+            torch.save(checkpoint, part)
+        except RuntimeError as error:
+            # What torch says when a disk is full ("unexpected pos") does not name it.
+            full = shutil.disk_usage(file.parent).free < FULL
+            part.unlink(missing_ok=True)
+            if full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+            raise
         os.replace(part, file)  # noqa: PTH105

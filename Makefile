@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types tests docs wheel browser constraints clean
+.PHONY: demo test check lint types tests docs wheel browser lowest constraints clean
 
 # The machine needs only $(PYTHON); everything else is pinned in constraints.txt.
 $(STAMP): pyproject.toml constraints.txt
@@ -44,8 +44,21 @@ browser: $(STAMP)
 	scripts/install_chromium.sh
 	$(BIN)/python -m pytest -m browser
 
+# At the lowest versions that pyproject.toml allows, in an environment of their own. Warnings of old packages about newer
+# ones are none of ours; scib-metrics, which is fixed at one version, is left out.
+LOWEST := .venv-lowest
+LOWEST_EXTRAS := census,compare,dask,demo,download,faiss,hub,mudata,ontology,tensorboard
+LOWEST_TESTS := tests/corpus tests/genes tests/faults tests/cli/test_app.py tests/test_model.py tests/tasks/test_embed.py \
+	tests/tasks/annotate/test_annotator.py tests/training/test_trainer.py
+
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install -q -c scripts/lowest.txt torch
+	$(LOWEST)/bin/python -m pip install -q -c scripts/lowest.txt -e '.[$(LOWEST_EXTRAS)]' hypothesis psutil pytest pytest-timeout
+	$(LOWEST)/bin/python -m pytest -p no:cacheprovider -W ignore::DeprecationWarning $(LOWEST_TESTS)
+
 constraints: $(STAMP)
 	{ echo "# Every version that CI installs. Regenerate with: make constraints"; $(BIN)/python -m pip freeze --exclude-editable | sed -E 's%^torch(==| @ .*/torch-)([0-9.]+).*%torch==\2%'; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) dist site demo-out
+	rm -rf $(VENV) $(LOWEST) dist site demo-out

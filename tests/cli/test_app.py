@@ -23,6 +23,11 @@ def scssl(*words, **kwargs):
     return subprocess.run([sys.executable, "-m", "scssl.cli.app", *words], capture_output=True, text=True, **kwargs)
 
 
+def unquoted(text):
+    """What versions of cyclopts put between quotes differs."""
+    return text.replace('"', "")
+
+
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
@@ -59,7 +64,7 @@ def test_no_number_is_rounded(words):
         (["env", "--jsn"], "Unknown option: --jsn. Did you mean --json? See: scssl env --help"),
         (["env", "more", "words"], "More arguments than expected: more words. See: scssl env --help"),
         (["repot"], 'Unknown command "repot". Did you mean "report"?'),
-        (["report"], "RUN_DIR requires an argument"),
+        (["report"], "RUN requires an argument"),
         (["corpus", "bild"], 'Did you mean "build"?'),
     ],
 )
@@ -68,14 +73,14 @@ def test_mistakes_in_the_options(capsys, words, expected):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
-    assert expected in captured.err
+    assert unquoted(expected) in unquoted(captured.err)
     assert "--help" in captured.err
     assert captured.err.count("\n") == 1
 
 
 def test_mistakes_with_json_are_one_object_too(capsys):
     assert main(["env", "--json", "--bogus"]) == 2
-    assert "Unknown option: --bogus" in json.loads(capsys.readouterr().out)["error"]
+    assert "Unknown option: --bogus" in unquoted(json.loads(capsys.readouterr().out)["error"])
 
 
 def outcome_of(monkeypatch, function):

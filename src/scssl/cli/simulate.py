@@ -251,6 +251,8 @@ def _outcome(
         lines.append(f"{case}: made by the {one['method']}." if one["method"] == "model" else
                      f"{case}: made by a baseline, {one['method']}.")  # fmt: skip
         lines.append(f"  {one['verdict'][:1].upper()}{one['verdict'][1:]}.")
+        if one["method"] != "model" and one["judged"].get("explained"):
+            lines.append("  For the model's own cells, to try them: --method model.")
     if scores is not None:
         shown = scores.methods.drop(columns=["mmd"], errors="ignore")
         lines += ["", f"Against the measured cells of {settings['hold_out']}:", shown.to_string(float_format="%.3f")]

@@ -62,7 +62,7 @@ def put_beside(
     points = [space.of(part) for part in counts]
     method = simulation.settings["cases"][case]["method"]
     return Beside(
-        title=f"{where.partition('=')[2] if where else 'all cells'}: {case}, by the {method}",
+        title=f"{where.partition('=')[2] if where else 'all cells'}: {case}\nby the {method}",
         genes=_symbols(cells),
         mean_control=means[0],
         mean_measured=means[1],

@@ -125,12 +125,19 @@ def compare(
 
 
 def paired(control: Cells, truth: Cells) -> tuple[Cells, dict[tuple[str, str], NDArray[np.int64]]]:
-    """Match control with measured cells: by type and donor where donors are the same, else by type alone."""
+    """Match control with measured cells: by type and donor where most can be scored so, else by type alone.
+
+    Parameters
+    ----------
+    control, truth
+        Cells to start from, and measured ones.
+    """
     from dataclasses import replace
 
     if control.donors is not None and truth.donors is not None:
-        here, there = {key for key, _ in control.groups()}, dict(truth.groups())
-        if any(key in here for key in there):
+        here, there = dict(control.groups()), dict(truth.groups())
+        scored = sum(len(rows) for key, rows in there.items() if min(len(rows), len(here.get(key, []))) >= FEWEST)
+        if scored > len(truth) / 2:
             return control, there
         control, truth = replace(control, donors=None), replace(truth, donors=None)
     return control, dict(truth.groups())
@@ -203,12 +210,13 @@ def decide(table: pd.DataFrame, *, by: str, confidence: float) -> Verdict:
     beats = low > 0
     where = f"on {n} {by} left out one after the other"
     numbers = f"{share[MODEL]:.2f} of the change explained against {share[best]:.2f}"
+    interval = f"gain {gain:+.2f}, {low:+.2f} to {high:+.2f}"
+    other = "no change at all" if best == NO_CHANGE else f"the {best}"
     if beats:
-        text = f"the model is better than the {best}, the best baseline, {where}: {numbers}"
+        text = f"the model is better than {other}, the best baseline, {where}: {numbers} ({interval})"
     else:
-        word = "no change at all" if best == NO_CHANGE else f"the {best}"
-        interval = f"gain {gain:+.2f}, {low:+.2f} to {high:+.2f}"
-        text = f"the model is not better than {word} here, {where}: {numbers} ({interval})"
+        word = "clearly better" if gain > 0 else "better"
+        text = f"the model is not {word} than {other} here, {where}: {numbers} ({interval})"
     return Verdict(
         beats=beats, text=text, best=best, method=MODEL if beats else best, by=by,
         folds=[str(name) for name in distances.index], gain=gain, low=low, high=high, explained=share,

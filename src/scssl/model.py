@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -276,13 +277,14 @@ class CellModel:
         shape: dict[str, Any] = {"n_genes": len(panel), "n_sources": len(manifest["sources"]), "programmes": programmes}
         try:
             config = from_dict(Config, manifest["config"], where=f"{path}/config.json")
-            # A network without memory first: settings that were tampered with could ask for more than there is.
-            with torch.device("meta"):
+            # A network without memory first: settings that were tampered with could ask for more than there is. Tasks of
+            # other packages may compute while they are made, which such a network cannot.
+            with contextlib.suppress(NotImplementedError), torch.device("meta"):
                 blank = build_task(config, **shape)
+                model_files.check_weights(blank, weights, path=Path(path))
         except SettingsError as error:
             message = f"{Path(path) / model_files.CONFIG} has settings that cannot be: {error}"
             raise FormatError(message) from error
-        model_files.check_weights(blank, weights, path=Path(path))
         task = build_task(config, **shape)
         model_files.load_weights(task, weights, path=Path(path))
         return cls(

@@ -277,8 +277,8 @@ class CellModel:
         shape: dict[str, Any] = {"n_genes": len(panel), "n_sources": len(manifest["sources"]), "programmes": programmes}
         try:
             config = from_dict(Config, manifest["config"], where=f"{path}/config.json")
-            # A network without memory first: settings that were tampered with could ask for more than there is. Tasks of
-            # other packages may compute while they are made, which such a network cannot.
+            # A network without memory first: settings that were tampered with could ask for more than there is. Tasks
+            # of other packages may compute while they are made, which such a network cannot.
             with contextlib.suppress(NotImplementedError), torch.device("meta"):
                 blank = build_task(config, **shape)
                 model_files.check_weights(blank, weights, path=Path(path))

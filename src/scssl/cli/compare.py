@@ -127,7 +127,7 @@ def compare(
     n_control, n_case = design.n_donors
     expected = estimate(file, n_cells=n_cells, n_features=n_features, also=also if design.testable else 0.0)
     logger.info(
-        "%s: %s cells of %d types; %d donors of %s against %d of %s%s; %s", file.name,
+        "%s: %s cells of %d types; donors: %d of %s, %d of %s%s; %s", file.name,
         f"{(design.sample >= 0).sum():,}", n_types, n_control, control, n_case, case,
         ", paired" if design.paired else "", expected,
     )  # fmt: skip

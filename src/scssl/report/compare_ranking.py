@@ -202,7 +202,8 @@ def _ranking(
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.set_xlabel(x_label)
-        axes.set_title(f"blue: found at a false discovery rate of {fdr:.0%}", fontsize=9)
+        if (shown["unit"] == "donor").any():
+            axes.set_title(f"blue: found at a false discovery rate of {fdr:.0%}", fontsize=9)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=GRID, alpha=0.25, linewidth=0.6)
         axes.set_axisbelow(True)

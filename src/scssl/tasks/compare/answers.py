@@ -141,21 +141,18 @@ def _many(
 ) -> tuple[str, dict[str, Any]]:
     if question["unit"] == "cell":
         part = part.iloc[(-part["log2_ratio"].abs()).argsort(kind="stable")]
-        return f"largest differences: {_listed(part, name)}", {"effect": np.nan}
+        return f"{one}s that differ most: {_listed(part, name)}", {"effect": np.nan}
     found = part[part["q_value"] <= settings.fdr]
     if len(found):
         up = int((found["log2_ratio"] > 0).sum())
-        words = f"{len(found):,} of {question['n_tests']:,} {one}s differ ({up:,} up, {len(found) - up:,} down): "
-        return words + _listed(found, name), {"effect": effect}
-    return f"none of {question['n_tests']:,} {one}s is found; first of them: {_listed(part.head(2), name)}", {
-        "effect": effect
-    }
+        words = f"{len(found):,} of {question['n_tests']:,} {one}s differ ({up:,} up, {len(found) - up:,} down), "
+        return words + f"{'such as ' if len(found) > NAMED else ''}{_listed(found, name)}", {"effect": effect}
+    words = f"none of {question['n_tests']:,} {one}s is found; first of them: {_listed(part.head(2), name)}"
+    return words, {"effect": effect}
 
 
 def _listed(part: pd.DataFrame, name: str) -> str:
-    shown = part.head(NAMED)
-    named = [f"{row[name]} {row['log2_ratio']:+.1f}" for row in shown.to_dict(orient="records")]
-    return f"{', '.join(named)}{', ...' if len(part) > NAMED else ''}"
+    return ", ".join(f"{row[name]} {row['log2_ratio']:+.1f}" for row in part.head(NAMED).to_dict(orient="records"))
 
 
 def _percent(share: float) -> str:
@@ -168,6 +165,7 @@ def _interval(row: pd.Series) -> str:
     return f", 95 % interval {row['low']:.2g} to {row['high']:.2g}"
 
 
+_ORDER: Final = ["state", "composition", "genes", "programmes"]
 _WORDS: Final = {"composition": _composition, "state": _state, "genes": _genes, "programmes": _programmes}
 
 
@@ -185,11 +183,11 @@ def sentences(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
     """
     question, (n_control, n_case) = design.question, design.n_donors
     said = [f"WARNING: {found.words}." for found in design.confounded]
-    units = (
-        f"{n_control} donor{'s' * (n_control != 1)}, each under both conditions and compared with itself"
-        if design.paired
-        else f"{n_control} donor{'s' * (n_control != 1)} against {n_case}"
-    )
+    units = f"{n_control} donor{'s' * (n_control != 1)}"
+    if design.paired:
+        units += ", each under both conditions and compared with itself" if n_control > 1 else " under both conditions"
+    else:
+        units += f" against {n_case}"
     said.append(f"{question.case!r} was compared with {question.control!r}: {units}, {len(design.types)} cell types.")
     if not design.testable:
         said.append(
@@ -205,10 +203,9 @@ def sentences(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
         "across all of them."
     )
     if len(found):
-        said.append(
-            "Cell types in which something is found, those first whose cells move furthest (numbers after names are "
-            "log2 ratios):"
-        )
+        asked = "state" in settings.kinds
+        order = "those first whose cells move furthest" if asked else "the surest first"
+        said.append(f"Cell types in which something is found, {order} (numbers after names are log2 ratios):")
         listed = _by_type(found, answers)
         said += [f"{n}. {name}: {'; '.join(words)}." for n, (name, words) in enumerate(listed[:TYPES], start=1)]
         if len(listed) > TYPES:
@@ -228,6 +225,7 @@ def _by_type(shown: pd.DataFrame, answers: pd.DataFrame) -> list[tuple[str, list
     listed = []
     for name in names:
         part = shown[shown["cell_type"] == name]
+        part = part.iloc[np.argsort(part["kind"].map(_ORDER.index), kind="stable")]
         words = [
             row["what"] + (f" (q = {number(row['q_value'])})" if row["found"] else "")
             for row in part.to_dict(orient="records")
@@ -243,13 +241,17 @@ def _smallest(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
     except NotTestable as reason:
         return [f"Not tested: {reason}."]
     smallest = layout.assignments(most=settings.max_permutations).smallest
-    kinds = "state shifts" if settings.test == "moderated" else "state shifts, shares and programmes"
-    rest = "genes" if settings.test == "permutation" else "shares, genes and programmes"
-    said = (
-        f"With {_donors(design)} the smallest p-value that permuting conditions can give ({kinds}) is "
-        f"{number(smallest)}. P-values of {rest} may be smaller: they rest on a model of how donors vary, the more so "
-        "the fewer they are."
-    )
+    names = {"state": "state shifts", "composition": "shares", "programmes": "programmes", "genes": "genes"}
+    permutes = ("state", "composition", "programmes") if settings.test == "permutation" else ("state",)
+    by_permutation = [names[kind] for kind in names if kind in settings.kinds and kind in permutes]
+    by_model = [names[kind] for kind in names if kind in settings.kinds and kind not in permutes]
+    said = f"With {_donors(design)} the smallest p-value that permuting conditions can give"
+    said += f" ({', '.join(by_permutation)})" * bool(by_permutation) + f" is {number(smallest)}."
+    if by_model:
+        said += (
+            f" P-values of {', '.join(by_model)} may be smaller: they rest on a model of how donors vary, the more so "
+            "the fewer they are."
+        )
     states = answers[(answers["kind"] == "state") & ~answers["found"] & (answers["unit"] == "donor")]
     if smallest <= settings.fdr or states.empty:
         return [said]

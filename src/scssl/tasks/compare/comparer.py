@@ -171,7 +171,7 @@ class Comparer:
             logger.warning("%s: CONFOUNDED: %s", design.file, found.words)
         if not design.testable:
             logger.warning(
-                "%s: %d donors against %d: nothing can be known about other donors, and nothing is tested", design.file,
+                "%s: donors %d against %d: nothing can be known about other donors, and nothing is tested", design.file,
                 *design.n_donors,
             )  # fmt: skip
         material = self._material(cells, design, layer=layer, seed=seed, device=device)

@@ -15,6 +15,7 @@ from scssl.log import logger
 from scssl.tasks.annotate.labels import read_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd

@@ -55,6 +55,7 @@ def fit(
         raise SettingsError(message)
     held = parse_where(hold_out) if hold_out else None
     columns = settle(reference, condition=condition, cell_type=cell_type, donor=donor, layer=layer)
+    reading.check_asked(reference, columns=columns, conditions=[control, *cases], held=held, layer=layer)
     cells = reading.read(reference, model, columns=columns, layer=layer, device=device)
     for name in (control, *cases):
         check_condition(cells, name, column=condition)

@@ -10,6 +10,7 @@ import pytest
 import scipy.io
 from scipy import sparse
 
+import scssl
 from scssl.errors import DataError, SettingsError
 from scssl.genes.matching import other_features
 from scssl.tasks import Translator
@@ -62,6 +63,19 @@ def test_proteins_are_learned_from_as_if_they_were_apart(model, cells, tmp_path,
     apart, among = (Translator(model, mode="zero_shot").fit(c, donor="cell") for c in (cells[0], given))
     expected = apart.translate(cells[1]).values["scaled"]
     np.testing.assert_array_equal(among.translate(cells[1]).values["scaled"], expected)
+
+
+@pytest.mark.parametrize("genes", ["union", "hvg:60"])
+def test_a_corpus_holds_the_genes_alone(cells, tmp_path, genes):
+    cells[0].write_h5ad(tmp_path / "apart.h5ad")
+    files = {"apart": tmp_path / "apart.h5ad", "among": write(cells[0], tmp_path, "h5ad")}
+    found = {
+        name: scssl.Corpus.build(file, tmp_path / name, genes=genes, split_by="cell", seed=0)
+        for name, file in files.items()
+    }
+    assert set(found["among"].panel.ids) == set(found["apart"].panel.ids)
+    first, second = (corpus.obs("train")["n_counts"].sort_values().to_numpy() for corpus in found.values())
+    np.testing.assert_array_equal(first, second)
 
 
 def test_what_there_is_is_said(cells, tmp_path):

@@ -135,6 +135,43 @@ def settle(
     return Columns(condition=condition, **found)
 
 
+def check_asked(
+    data: AnnData | Path | str,
+    *,
+    columns: Columns,
+    conditions: Sequence[str],
+    held: tuple[str, str] | None,
+    layer: str | None,
+) -> None:
+    """Make sure, before any work, that a file has the conditions, and the value to hold out.
+
+    Parameters
+    ----------
+    data
+        AnnData or file.
+    columns
+        Of obs.
+    conditions
+        Names that must be there.
+    held
+        Column and value that must be there.
+    layer
+        Where the counts are.
+
+    Raises
+    ------
+    DataError
+        If something is not there; the message lists what is.
+    """
+    with open_source(data, layer=layer) as source:
+        obs, file = source.obs, source.file
+    for column, value in [*((columns.condition, name) for name in conditions), *([held] if held else [])]:
+        names = _names(obs, column, file=file)
+        if not (names == value).any():
+            message = f"{file}: no cell has obs[{column!r}] = {value!r}; there are: {_listed(names)}"
+            raise DataError(message)
+
+
 def read(data: AnnData | Path | str, model: CellModel, *, columns: Columns, layer: str | None, device: Device) -> Cells:
     """Read the cells of a file that have counts, a condition, a type and a donor.
 

@@ -131,6 +131,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], GenePanel]:
     if not (path / CONFIG).is_file():
         unfinished = (path / RUN_SETTINGS).is_file()
         why = "its training has not finished; go on with --resume" if unfinished else f"it has no {CONFIG}"
+        # As what tasks save has.
+        why += f", but holds one: give {path / 'model'}" if (path / "model" / CONFIG).is_file() else ""
         message = f"{path} is not a model: {why}"
         raise FormatError(message)
     manifest = _read_manifest(path / CONFIG)

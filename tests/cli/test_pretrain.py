@@ -130,6 +130,15 @@ def test_pretrain_goes_on_from_a_model(model, atlas_file, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_the_model_within_what_a_task_saved_is_named(model, atlas_file, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(model, tmp_path / "saved" / "model")
+    words = ["embed", str(atlas_file), "--model", str(tmp_path / "saved"), "--out", str(tmp_path / "o.h5ad")]
+    assert main(words) == 2
+    assert f"but holds one: give {tmp_path / 'saved' / 'model'}" in capsys.readouterr().err
+
+
 def test_embed_renames_and_refuses(model, atlas_file, tmp_path, capsys):
     out = tmp_path / "embedded.h5ad"
     base = ["embed", str(atlas_file), "--model", str(model), "--out", str(out)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from scssl.errors import ScsslError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from inspect import BoundArguments
+    from types import FrameType
 
 # In the order of use. One line each, given here so that the list can be shown without loading any command.
 COMMANDS = {
@@ -114,10 +117,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         by SIGTERM), 141 nobody reads the output.
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
+    interrupts = _note_interrupts()
     try:
         code = _parse_and_run(tokens)
         # Here rather than at interpreter exit, where a closed pipe could not be caught any more.
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        # While a command's modules are loaded, or its result is shown.
+        return _interrupted()
     except BrokenPipeError:
         # `scssl ... | head`: what is left to print has no reader. /dev/null keeps the flush at exit silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,7 +132,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Output redirected to a full disk.
         return _fail(f"the output cannot be written: {error.strerror or error}", as_json=False)
+    except Exception:
+        # Libraries that are interrupted while they load raise other errors than KeyboardInterrupt, or crash later on.
+        if not interrupts:
+            raise
+        return _interrupted()
     return code
+
+
+def _note_interrupts() -> list[int]:
+    """Return a list to which each Ctrl-C is added; it is raised as before."""
+    received: list[int] = []
+
+    def receive(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        signal.default_int_handler(signum, frame)
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, receive)
+    return received
+
+
+def _interrupted() -> int:
+    _fail("interrupted", as_json=False)
+    return 130
 
 
 def _parse_and_run(tokens: list[str]) -> int:
@@ -161,6 +192,9 @@ def _run(command: Callable[..., Any], bound: BoundArguments) -> int:
         return getattr(stop, "exit_code", 130)
     except BrokenPipeError:
         raise
+    except MemoryError:
+        message = "there is not enough memory for this; close other programs, or use a machine with more"
+        return _fail(message, as_json=common.json)
     except OSError as error:
         # Disk full, no permission, too many open files: the system's words and the file say it best.
         # Of a copy or a move, the second file is the one that could not be written.

@@ -69,12 +69,12 @@ def workplace(out: Path, *, fingerprint: str) -> Iterator[Path]:
         raise
     except BaseException as error:
         (work / _OWNER).unlink(missing_ok=True)
-        logger.warning(
-            "%s: what is done is kept in %s (%.1f GB): run the same command again to go on, or delete that folder",
-            "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped",
-            work,
-            sum(path.stat().st_size for path in work.rglob("*") if path.is_file()) / 1e9,
-        )
+        size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file()) / 1e9
+        kept = f"what is done is kept in {work} ({size:.1f} GB): run the same command again to go on, or delete it"
+        if isinstance(error, KeyboardInterrupt):
+            error.args = (f"interrupted: {kept}",)
+        else:
+            logger.warning("stopped: %s", kept)
         raise
     shutil.rmtree(work, ignore_errors=True)
 

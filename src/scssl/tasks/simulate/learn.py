@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LEAST_CELLS: Final = 5
 """Of a group under each condition, to learn from it."""
-MOST_GROUPS: Final = 32
+MOST_GROUPS: Final = 24
 """Of more groups of a type and a donor, donors are averaged within types."""
 
 

@@ -38,8 +38,8 @@ PRETRAINED = ("zero_shot", "probe", "finetune")
 OWN = ("in_data", "scratch")
 DATA = {
     "neurips21_bmmc_cite_starter": {"to": "protein", "by": "donor", "named": True, "totalvi": True},
-    "citefuse_eccite_500": {"to": "protein", "by": "batch", "named": True, "genes": 2000},
-    "pbmc10k_cite_6661_anon1000": {"to": "protein", "by": None, "named": False, "cells": 900},
+    "citefuse_eccite_500": {"to": "protein", "by": "batch", "named": True, "genes": 2000, "totalvi": True},
+    "pbmc10k_cite_6661_anon1000": {"to": "protein", "by": None, "named": False, "cells": 900, "totalvi": True},
     "cbmc_cite_8617_anon2000": {"to": "protein", "by": None, "named": False, "cells": 900},
     "neurips21_bmmc_multiome_starter": {"to": "atac", "by": "donor", "named": True},
     "scicar_A549_dex_log": {"to": "atac", "by": None, "named": False, "cells": 900, "peaks": 300},
@@ -49,7 +49,7 @@ DATA = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--totalvi", help="a Python that has scvi-tools")
-    parser.add_argument("--only", choices=DATA)
+    parser.add_argument("--only", choices=DATA, help="print the scores of one data set, and write nothing")
     args = parser.parse_args()
     logging.getLogger("scssl").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")

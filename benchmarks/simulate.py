@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.simulate [--cell-eval PYTHON]
 
-The method was chosen on Kang's two donors (``muscat``) and a simulated atlas (seed 11): development. It is confirmed on Kang's
-scGen split (a type left out: the classic test), Kang's three donors on 100 genes (a donor left out), a CRISPR screen
-(a replicate left out: 25 targets) and simulated atlases of other seeds. The Kang sets are of one experiment and share
-cells, so theirs is a confirmation on other genes and cells of the same biology. Models are pre-trained on the immune
-corpus without any Kang file; those of simulated atlases on the atlas' control cells, without labels.
+The method was chosen on Kang's two donors (``muscat``) and a simulated atlas (seed 11): development. It is confirmed
+on Kang's scGen split (a type left out: the classic test), Kang's three donors on 100 genes (a donor left out), a CRISPR
+screen (a replicate left out: 25 targets) and simulated atlases of other seeds. The Kang sets are of one experiment and
+share cells, so theirs is a confirmation on other genes and cells of the same biology. Models are pre-trained on the
+immune corpus without any Kang file; those of simulated atlases on the atlas' control cells, without labels.
 
 Every fold is learned without the case cells of the fold. Three seeds draw models, counts and atlases. Intervals are
 Student's, 95 %, of the difference between the model and a baseline over folds (means over seeds): folds of one

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from scssl.errors import DataError, SettingsError
 from scssl.genes import GenePanel, gene_table, harmonise
+from scssl.genes.tables import is_ensembl
 
 HUMAN, MOUSE = GenePanel.builtin("human"), GenePanel.builtin("mouse")
 NAMED = np.flatnonzero(HUMAN.symbols != "")[:200]
@@ -260,3 +263,20 @@ def test_coverage_of_real_files(real_data, file, panel, genes, counts):
     check_sums(mapped.report)
     assert mapped.report.measured > genes
     assert mapped.report.share_of_counts > counts
+
+
+def test_ids_that_were_retired_since_a_panel_was_made():
+    """As in the paper's gene list: each keeps its place, and what a new file calls the gene finds it."""
+    table = gene_table("human")
+    retired = [(old, table.ids[row]) for row, names in enumerate(table.aliases) for old in names if is_ensembl(old)]
+    once = Counter(heir for _, heir in retired)
+    old, heir = next((o, h) for o, h in retired if once[h] == 1 and table.lookup.exact[o] >= 0)
+    others = [gene for gene in table.ids[table.coding] if gene != heir][:99]
+    for names, both in (([*others[:50], old, *others[50:]], False), ([*others[:50], old, heir, *others[50:]], True)):
+        panel = GenePanel.of_species(names, species="human", name="of its time")
+        same = harmonise(pd.DataFrame(index=names), panel)
+        np.testing.assert_array_equal(same.index, np.arange(len(names)))
+        new = [heir if gene == old else gene for gene in names if not (both and gene == heir)]
+        found = harmonise(pd.DataFrame(index=new), panel)
+        assert found.index[50] == (51 if both else 50)
+        assert found.measured.sum() == len(new)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scssl.genes.panel import GenePanel
+    from scssl.genes.tables import GeneTable
 
 MIN_GENES: Final = 50
 """Panel genes that a file must have measured."""
@@ -276,10 +277,30 @@ def _match_species(
     index[known] = panel.index_of(table.ids[rows[known]])
     for i in np.flatnonzero(rows == UNKNOWN):
         index[i] = own.get(found.names[i], UNKNOWN)
+    _match_retired(found, rows, index, panel=panel, table=table)
     recognised = (rows != UNKNOWN) | clones | (index >= 0)
     _refuse_unknown(found, recognised, n_needed=MIN_KNOWN * len(var), of=f"{species} genes", file=file)
     rows = np.where((rows == UNKNOWN) & clones, len(table.ids), rows)  # known to be no panel gene
     return found, rows, index
+
+
+def _match_retired(found: Guess, rows: np.ndarray, index: np.ndarray, *, panel: GenePanel, table: GeneTable) -> None:
+    """Match to the IDs of a panel that were retired since it was made: as they are, and by what they are called now."""
+    current = set(table.ids)
+    heirs: dict[int, int] = {}
+    for position, gene in enumerate(panel.ids):
+        if gene not in current:
+            row = table.lookup.exact.get(gene, UNKNOWN)
+            if row >= 0 and panel.index_of([table.ids[row]])[0] < 0:
+                # Of two that became one gene, neither is what is measured now.
+                heirs[row] = UNKNOWN if row in heirs else position
+    places = {gene: position for position, gene in enumerate(panel.ids) if gene not in current}
+    if places:
+        for i, name in enumerate(found.names):
+            if name in places:
+                index[i] = places[name]
+            elif index[i] < 0 and rows[i] >= 0:
+                index[i] = heirs.get(int(rows[i]), UNKNOWN)
 
 
 def _match_names(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli.common import Common, Device, Outcome, Whole
 
@@ -30,7 +31,7 @@ def compare(
     case: str,
     donor: str,
     out: Path,
-    model: str | None = None,
+    model: Path | None = None,
     cell_type: str | None = None,
     covariates: str | None = None,
     programmes: str = "modules:20",
@@ -104,6 +105,8 @@ def compare(
 
     files.check_place(out, overwrite=overwrite)
     _check_apart(file, out)
+    if model is not None:
+        check_apart(model, {"--out": out})
     kinds = _kinds(skip, has_model=model is not None)
     # Before minutes of work rather than after them.
     for name in ("matplotlib", "jinja2"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scssl.errors import DataError
-from scssl.report.compare_ranking import comparison_overview, share_changes, short, state_shifts
+from scssl.report.compare_ranking import UNTESTED, comparison_overview, share_changes, short, state_shifts
 from scssl.report.style import ACCENT, GRID, MISSING, TEXT, category_order, new_figure, palette, styled
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def donor_shares(shares: pd.DataFrame) -> Figure:
 
 
 def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
-    """Draw how programmes shift in each type: blue up, orange down, a dot where it is found.
+    """Draw how programmes shift in each type: blue up, orange down, a dot where it is found, grey: not expressed.
 
     How to read it: the colour is the mean log2 ratio of the programme's genes. Shown are at most 25 programmes, those
     with the smallest p-values.
@@ -198,6 +198,8 @@ def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
     colours = LinearSegmentedColormap.from_list("shift", [DOWN, "#FFFFFF", ACCENT])
     with styled():
         figure, (axes,) = new_figure(4.2 + 0.42 * len(types), 1.9 + 0.26 * len(names))
+        # Seen where there is no value.
+        axes.set_facecolor(UNTESTED)
         reach = max(float(np.nanmax(np.abs(values.to_numpy(dtype=float)))), 0.1)
         image = axes.imshow(values.to_numpy(dtype=float), cmap=colours, vmin=-reach, vmax=reach, aspect="auto")
         for (row, column), value in np.ndenumerate(q.to_numpy(dtype=float)):

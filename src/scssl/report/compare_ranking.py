@@ -97,7 +97,9 @@ def _cell(row: Any, kind: str, fdr: float) -> tuple[str, str, str]:
     if kind in ("genes", "programmes"):
         text = f"{int(row['n_found']):,} of {int(row['n_tests']):,}" if np.isfinite(p) else ""
     else:
-        text = "" if np.isnan(effect) else (f"{effect:+.2f}" if kind == "composition" else f"{effect:.2f}")
+        text = (
+            "" if np.isnan(effect) else (f"{effect:+.2f}" if kind == "composition" else f"{round(effect, 2) + 0.0:.2f}")
+        )
     if np.isnan(p):
         return UNTESTED, TEXT, text
     if q <= fdr:

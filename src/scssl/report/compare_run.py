@@ -34,8 +34,9 @@ _TEXT: Final = {
     "AUC: how well a classifier tells the condition of cells of donors that it has not seen; 0.5 is chance.",
     "volcano": "The counts of all cells of a donor and type are summed, and donors are compared (DESeq2). Types with "
     "the smallest p-values; genes that are found are coloured.",
-    "programme_shifts": "Colour: the mean log2 ratio of the programme's genes; a dot: found; grey: too few of its genes "
-    "are expressed. Which genes they have is in members.csv; those learned from the cells knew nothing of the conditions.",
+    "programme_shifts": "Colour: the mean log2 ratio of the programme's genes; a dot: found; grey: too few of its "
+    "genes are expressed. Which genes they have is in members.csv; those learned from the cells knew nothing of the "
+    "conditions.",
 }
 _TITLES: Final = {
     "shares": "Composition of each donor", "share_changes": "Which shares change", "state_shifts": "Which cells move",

@@ -229,7 +229,7 @@ def _write_scores(
     simulation_table(scores).savefig(folder / "scores.png")
     for case in simulator.verdicts:
         if (simulation.cases == case).any():
-            shown = simulator.beside(simulation, file, case=case, where=hold_out, layer=layer)
+            shown = simulator.beside(simulation, query=file, case=case, where=hold_out, layer=layer)
             name = "".join(letter if letter.isalnum() else "_" for letter in case)
             simulation_means(shown).savefig(folder / f"means_{name}.png")
             simulation_cells(shown).savefig(folder / f"cells_{name}.png")

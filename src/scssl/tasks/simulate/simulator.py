@@ -243,8 +243,8 @@ class Simulator:
     def beside(
         self,
         simulation: Simulation,
-        query: AnnData | Path | str,
         *,
+        query: AnnData | Path | str,
         case: str | None = None,
         where: str | None = None,
         layer: str | None = None,

@@ -127,7 +127,7 @@ def validation_loss(model: CellModel, corpus: Corpus) -> float:
     if training.get("precision") == "bf16":
         cast = torch.autocast("cpu", dtype=torch.bfloat16)
     loader = corpus.loader(split="val", batch_size=size, shuffle=False)
-    with progress("validating", n_cells) as advance, torch.inference_mode(), own_cores(torch.device("cpu")), cast:
+    with progress("validating", n_cells) as advance, torch.no_grad(), own_cores(torch.device("cpu")), cast:
         for batch in loader:
             total += float(task.losses(batch, draw=draw)["loss"]) * batch.n_cells
             advance(batch.n_cells)

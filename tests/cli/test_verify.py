@@ -11,6 +11,7 @@ import pytest
 import scssl
 from scssl.cli.app import main
 from scssl.model_capsule import PARTS, read_capsule
+from scssl.model_verify import verify_model
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +175,13 @@ def test_codes_of_the_example_equal_those_of_the_same_cells(model):
         counts[row, where] = values
     cells = ad.AnnData(counts, var=pd.DataFrame(index=loaded.panel.ids))
     np.testing.assert_allclose(loaded.embed(cells, device="cpu"), example["codes"], atol=1e-5)
+
+
+@pytest.mark.parametrize("pretext", ["vicreg", "byol", "masked"])
+def test_other_tasks_come_out_again_as_well(corpus_dir, tmp_path, pretext):
+    """Losses of counts take gradients within the forward pass; two-view losses compare the cells of a batch."""
+    loss = ["task.loss=zinb"] if pretext == "masked" else []
+    common = {"preset": "small", "max_epochs": 1, "loggers": ["csv"], "device": "cpu"}
+    scssl.pretrain(corpus_dir, pretext=pretext, overrides=loss, out=tmp_path / "m", **common)
+    states = {finding.what: finding.state for finding in verify_model(tmp_path / "m")}
+    assert (states["codes"], states["metrics"]) == ("same", "same")

@@ -99,6 +99,10 @@ def left_out(tables: Tables, design: Design, *, min_cells: int, kinds: tuple[Kin
         for kind, reasons in tables.reasons.items()
         for name, reason in reasons.items()
     ]
+    small = design.samples.index[(design.counts.sum(axis=1) < min_cells)]
+    if "composition" in kinds and len(small):
+        reason = f"samples left out that have fewer than {min_cells} cells: {', '.join(map(str, small[:8]))}"
+        rows.append({"cell_type": "all", "kind": "composition", "reason": reason})
     if any(kind != "composition" for kind in kinds):
         counts = design.counts
         for code, name in enumerate(design.types):

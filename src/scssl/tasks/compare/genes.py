@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from scssl.cores import n_cores
 from scssl.errors import import_extra
 from scssl.tasks.compare.layout import Layout, NotTestable
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 COLUMNS: Final = ["cell_type", "gene", "symbol", "mean", "log2_ratio", "low", "high", "p_value", "unit"]
 MIN_COUNT: Final = 10
 """Counts that a gene must have in as many samples as the smaller condition has: others say nothing."""
+LARGE: Final = 2_000_000
+"""Counts from which on genes are shared out among the cores; below, starting the processes takes longer."""
 FEWEST: Final = 10
 """Genes from which on dispersions can lend each other strength."""
 Z: Final = 1.959964
@@ -166,7 +169,7 @@ def deseq(counts: NDArray[np.int64], layout: Layout) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         # Of fits that fall back on simpler ones, which is what they should do here.
         warnings.simplefilter("ignore")
-        inference: Any = DefaultInference(n_cpus=1)
+        inference: Any = DefaultInference(n_cpus=n_cores() if counts.size > LARGE else 1)
         fitted = DeseqDataSet(
             counts=frame, metadata=samples, design=design, quiet=True, inference=inference,
             size_factors_fit_type="ratio" if everywhere >= FEWEST else "poscounts",

@@ -27,6 +27,8 @@ COLUMNS: Final = [
 ]  # fmt: skip
 MIN_DONORS: Final = 3
 """On each side, for an interval: of two donors a bootstrap knows next to nothing."""
+MOST_CELLS: Final = 15_000
+"""Cells of a type that are compared with each other; with more than fifty samples each gives fewer of its cells."""
 FOLDS: Final = 10
 FEWEST: Final = 2
 """Cells among which there is a distance."""
@@ -120,8 +122,8 @@ def _one_type(
     samples, _ = design.rows_of(code, min_cells=settings.min_cells)
     layout = Layout.of(design.samples.iloc[samples], covariates=design.question.covariates, paired=design.paired)
     points, sample = draw_cells(
-        codes, np.where(empty | (design.type != code), -1, design.sample), samples=samples, most=settings.max_cells,
-        seed=seed,
+        codes, np.where(empty | (design.type != code), -1, design.sample), samples=samples,
+        most=min(settings.max_cells, max(MOST_CELLS // len(samples), settings.min_cells)), seed=seed,
     )  # fmt: skip
     if np.bincount(sample, minlength=len(samples)).min() < FEWEST:
         message = "a donor's cells have hardly any count on the model's genes"

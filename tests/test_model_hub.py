@@ -164,6 +164,24 @@ def test_only_a_models_files_are_taken(hub, folder, tmp_path):
     pull("lab/blood", out=out, overwrite=True)
 
 
+def test_nothing_of_the_publishers_disk_is_published(hub, adata, tmp_path):
+    genes = list(adata.var_names)
+    sets = tmp_path / "sets.gmt"
+    sets.write_text("\n".join("\t".join([f"S{i}", "x", *genes[20 * i : 20 * i + 30]]) for i in range(4)))
+    shape = ["architecture.hidden=[8]", "task.masking=programme", f"task.programmes={sets}", "task.rate=0.2"]
+    model = scssl.pretrain(adata, preset="small", genes="union", max_epochs=1, overrides=shape, loggers=["csv"])
+    push(model, to="lab/blood", licence="mit")
+    files = hub.repos["lab/blood"][-1]
+    assert "programmes.gmt" in files
+    assert not any(str(tmp_path).encode() in content for content in files.values())
+    again = scssl.load("lab/blood")
+    assert again.config.task["programmes"] == "sets.gmt"
+    np.testing.assert_array_equal(again.embed(adata), model.embed(adata))
+    # The model itself stays as it was.
+    assert model.config.task["programmes"] == str(sets)
+    assert model.card["licence"] != "mit"
+
+
 def test_only_a_models_files_are_published(hub, folder, tmp_path):
     """And of those what they hold, not what a link beside them points to."""
     import shutil

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +121,13 @@ def push(
     if not licence and ";" in given:
         message = "the model's card has no licence, and a published model needs one: --licence cc-by-4.0, or another"
         raise SettingsError(message)
-    chosen.card = {**chosen.card, "licence": check_licence(given)}
+    task = dict(chosen.config.task)
+    if isinstance(task.get("programmes"), str):
+        # The name of the file that they were read from, not where on somebody's disk it lay.
+        task["programmes"] = re.sub(r"(^|:)[^:]*[/\\]", r"\1", task["programmes"])
+    chosen = replace(
+        chosen, card={**chosen.card, "licence": check_licence(given)}, config=replace(chosen.config, task=task)
+    )
     with tempfile.TemporaryDirectory() as scratch:
         # Written anew from what was read: nothing else that lies in a folder is published.
         folder = Path(scratch) / "model"

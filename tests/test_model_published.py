@@ -297,6 +297,9 @@ def test_from_the_command_line(checkpoint, genes, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert (result["n_genes"], result["n_latent"]) == (N_GENES, 64)
     assert "license: mit" in (tmp_path / "m" / "README.md").read_text()
+    assert main(["report", str(tmp_path / "m")]) == 0
+    assert "imported from best.ckpt" in (tmp_path / "m" / "report.html").read_text()
+    capsys.readouterr()
     assert main([*words, str(tmp_path / "m")]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(["models", "import", str(checkpoint), "--out", str(tmp_path / "n")]) == 2

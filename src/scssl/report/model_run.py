@@ -109,6 +109,11 @@ def _data(cells: dict[str, int], data: dict[str, Any], *, path: str | None) -> l
 def _summary(
     manifest: dict[str, Any], cells: dict[str, int], training: dict[str, Any], metrics: dict[str, float]
 ) -> list[str]:
+    origin = manifest["card"].get("origin")
+    if origin:
+        made = f"An encoder that others trained ({origin.get('kind')}, doi {origin.get('doi')}) was imported"
+        read = f"It reads {manifest.get('n_genes', 0):,} genes, in the order of {origin.get('genes')}."
+        return [f"{made} from {origin.get('checkpoint')}. {read}", str(manifest["card"].get("preprocessing", ""))]
     n_sources = len(manifest.get("sources", []))
     task = manifest["config"].get("pretext", "unknown")
     first = (

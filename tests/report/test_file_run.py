@@ -194,6 +194,24 @@ def other_tasks():
     }
 
 
+def test_simulated_cells(tmp_path):
+    adata = make(record=None)
+    adata.obs["scssl_type"] = adata.obs["cell_type"]
+    adata.obs["scssl_donor"] = adata.obs["donor"]
+    case = {"method": "mean shift", "verdict": "cannot be judged"}
+    settings = {"cases": {"ill": case}, "control": "well", "columns": {"condition": "donor"}, "warning": "no cells."}
+    adata.uns["scssl"] = {"simulate": settings}
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    (folder := tmp_path / "tables").mkdir()
+    run = run_of_file(tmp_path / "a.h5ad", folder)
+    assert "ill: made by mean shift; cannot be judged." in run.summary
+    assert "Mind: no cells." in run.summary
+    groups = tables(run, folder)["Simulated groups"]
+    expected = adata.obs.groupby(["scssl_type", "scssl_donor"], observed=True).size()
+    assert groups.set_index(["scssl_type", "scssl_donor"])["cells"].sum() == expected.sum() == N
+    assert len(groups) == len(expected)
+
+
 @pytest.mark.parametrize("task", ["translate", "reconstruct", "integrate", "embed"])
 def test_other_tasks(task, tmp_path):
     scores, words = other_tasks()[task]

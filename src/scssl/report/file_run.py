@@ -106,6 +106,7 @@ def _title(task: FileTask) -> str:
         "integrate": "Batches brought together",
         "reconstruct": "Expression reconstructed",
         "translate": "Predicted from RNA",
+        "simulate": "Simulated cells",
     }
     return titles.get(task.kind, task.name.capitalize())
 

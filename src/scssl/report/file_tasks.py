@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-KINDS = ("embed", "annotate", "integrate", "reconstruct", "translate")
+KINDS = ("embed", "annotate", "integrate", "reconstruct", "translate", "simulate")
 """Tasks whose results a page explains; of others it shows the settings, and the cells."""
 
 

@@ -56,11 +56,42 @@ for name in ("human", "mouse"):
     assert len(GenePanel.builtin(name)) > 15_000, name
 PY
 
-expected="pip install 'scssl[demo]'"
-code=0
-"$run" demo --out "$work/demo" >"$work/demo.out" 2>"$work/demo.err" || code=$?
-[ "$code" -eq 2 ] || fail "scssl demo without its extra ended with code $code, not 2: $(cat "$work/demo.err")"
-grep -qF "$expected" "$work/demo.err" || fail "scssl demo without its extra did not say: $expected, but: $(cat "$work/demo.err")"
-[ "$(wc -l <"$work/demo.err")" -eq 1 ] || fail "scssl demo without its extra said more than one line: $(cat "$work/demo.err")"
-[ ! -e "$work/demo" ] || fail "scssl demo without its extra left a folder behind"
+echo "using it"
+"$work/venv/bin/python" - <<'PY'
+import scssl
+
+scssl.datasets.simulate_atlas(300, 120, n_types=3, n_donors=6, seed=0).write_h5ad("cells.h5ad")
+PY
+"$run" check cells.h5ad >/dev/null
+"$run" corpus build cells.h5ad --out corpus --genes union --obs cell_type --quiet >/dev/null
+"$run" pretrain corpus --out model --preset small --epochs 1 --quiet >/dev/null
+"$run" embed cells.h5ad --model model --out embedded.h5ad --quiet >/dev/null
+"$run" annotate cells.h5ad --model model --reference cells.h5ad --labels cell_type --out named.h5ad --quiet >/dev/null
+"$run" similar cells.h5ad --model model --reference corpus --out similar.csv --quiet >/dev/null
+"$run" reconstruct cells.h5ad --model model --out rebuilt.h5ad --quiet >/dev/null
+"$run" integrate cells.h5ad --model model --batch donor --out joined.h5ad --quiet >/dev/null
+
+# What needs an extra says which, in one line, and leaves nothing behind.
+missing() {
+    extra=$1
+    shift
+    code=0
+    "$run" "$@" --quiet >"$work/missing.out" 2>"$work/missing.err" || code=$?
+    said=$(cat "$work/missing.err")
+    [ "$code" -eq 2 ] || fail "scssl $1 without the extra $extra ended with code $code, not 2: $said"
+    grep -qF "pip install 'scssl[$extra]'" "$work/missing.err" || fail "scssl $1 did not name the extra $extra, but said: $said"
+    [ "$(wc -l <"$work/missing.err")" -eq 1 ] || fail "scssl $1 without the extra $extra said more than one line: $said"
+    [ ! -e "$work/left" ] && [ ! -e "$work/left.h5ad" ] && [ ! -e "$work/left.csv" ] || fail "scssl $1 left something behind"
+}
+
+missing demo demo --out left
+missing dask corpus build cells.h5ad --out left --genes union --split-by cell --workers 2
+missing faiss similar cells.h5ad --model model --reference corpus --backend faiss --out left.csv
+missing integrate integrate cells.h5ad --model model --batch donor --evaluate --out left.h5ad
+missing report integrate cells.h5ad --model model --batch donor --figures left --out left.h5ad
+missing report reconstruct cells.h5ad --model model --evaluate hidden --figures left --out left.h5ad
+missing report report model --out left
+missing hub models pull owner/name
+missing report compare cells.h5ad --condition condition --control healthy --case disease --donor donor --model model --out left
+missing mudata translate cells.h5ad --model model --reference cells.h5ad --to protein --target protein --out left.h5mu
 echo "wheel is fine"

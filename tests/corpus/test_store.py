@@ -129,7 +129,7 @@ def put(*keys, value):
         (put("report", "sources", value=[]), "'report'"),
         (put("shards", 0, "n_cells", value=-1), "'shards'"),
         (put("shards", 0, "n_cells", value="many"), "'shards'"),
-        (put("shards", 0, "n_cells", value=10**18), "is not listed with the size"),
+        (put("shards", 0, "n_cells", value=10**18), "'shards'"),
         (put("shards", 0, "n_nonzeros", value=5), "is not listed with the size"),
         (put("shards", 0, "data", value="uint32"), "is not listed with the size"),
         (put("shards", 0, "data", value="float64"), "'shards'"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,6 @@ from benchmarks import protocol
 from benchmarks.recipes import figures
 from benchmarks.recipes.scoring import LABELS
 from benchmarks.recipes.variants import SIMPLE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DOCS = Path(__file__).parents[2] / "docs"
 PROBE = "probe:0.1"
@@ -126,18 +123,19 @@ def by_target(table: pd.DataFrame, *, n_labels: str = "10") -> pd.DataFrame:
     return wide.sort_values("mean", ascending=False)
 
 
-def units(table: pd.DataFrame, method: str, use: str, readout: str, target: str) -> NDArray[np.float64]:
+def units(table: pd.DataFrame, method: str, use: str, readout: str, target: str) -> pd.Series:
     """Return the scores that vary independently: of each draw of labels on real data, of each atlas if simulated."""
     mine = table[(table["method"] == method) & (table["use"] == use) & (table["target"] == target)]
     mine = mine[mine["readout"] == readout].sort_values("seed")
     draws = np.array(mine["draws"].tolist(), dtype=float)
     if not len(draws):
-        return np.array([])
-    found: NDArray[np.float64] = draws.mean(axis=1 if target.startswith("simulated") else 0)
-    return found
+        return pd.Series(dtype=float)
+    if target.startswith("simulated"):
+        return pd.Series(draws.mean(axis=1), index=mine["seed"].to_numpy())
+    return pd.Series(draws.mean(axis=0))
 
 
-def half_width(values: NDArray[np.float64]) -> float:
+def half_width(values: pd.Series) -> float:
     """Return half of the 95 % interval of a mean (Student's t)."""
     from scipy.stats import t
 
@@ -160,7 +158,7 @@ def compare(table: pd.DataFrame, *, n_labels: str) -> pd.DataFrame:
         theirs = {(m, r): units(table, m, "code", r, target) for m, r in arms.itertuples(index=False)}
         if not theirs:
             continue
-        best, chosen = max(theirs.values(), key=np.mean), theirs[SETTINGS["PCA of the target"]]
+        best, chosen = max(theirs.values(), key=pd.Series.mean), theirs[SETTINGS["PCA of the target"]]
         cases = {"best simple baseline here": ("simple", best)}
         cases |= {name: ("simple", theirs[key]) for name, key in SETTINGS.items()}
         for kind, group in (("default", WAYS), ("other", OTHERS)):
@@ -171,7 +169,7 @@ def compare(table: pd.DataFrame, *, n_labels: str) -> pd.DataFrame:
             row = {"target": target, "name": name, "kind": kind, "f1": values.mean()}
             row |= {"low": values.mean() - half_width(values), "high": values.mean() + half_width(values)}
             for label, other in (("best", best), ("chosen", chosen)):
-                gain = values - other[: len(values)]
+                gain = (values - other).dropna()  # paired by draw or by atlas
                 row |= {f"{label}_gain": gain.mean(), f"{label}_half": half_width(gain)}
             rows.append(row)
     return pd.DataFrame(rows)

@@ -81,7 +81,7 @@ missing() {
     [ "$code" -eq 2 ] || fail "scssl $1 without the extra $extra ended with code $code, not 2: $said"
     grep -qF "pip install 'scssl[$extra]'" "$work/missing.err" || fail "scssl $1 did not name the extra $extra, but said: $said"
     [ "$(wc -l <"$work/missing.err")" -eq 1 ] || fail "scssl $1 without the extra $extra said more than one line: $said"
-    [ ! -e "$work/left" ] && [ ! -e "$work/left.h5ad" ] && [ ! -e "$work/left.csv" ] || fail "scssl $1 left something behind"
+    [ ! -e "$work/left" ] && [ ! -e "$work/left.h5ad" ] && [ ! -e "$work/left.csv" ] && [ ! -e "$work/left.h5mu" ] || fail "scssl $1 left something behind"
 }
 
 missing demo demo --out left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import anndata
 import numpy as np
@@ -61,6 +62,13 @@ def test_a_path_is_told_as_a_shell_takes_it(folder, tmp_path, capsys):
     place = tmp_path / "a b [/c]"
     assert main(command(folder, place / "o.h5ad", "--genes", "measured", "--save", str(place / "r"), "--quiet")) == 0
     assert f"--model '{place / 'r'}' --out O" in capsys.readouterr().out
+
+
+def test_without_matplotlib_figures_are_refused_before_the_work(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(command(folder, tmp_path / "o.h5ad", "--evaluate", "hidden", "--figures", str(tmp_path / "f"))) == 2
+    assert "pip install 'scssl[report]'" in capsys.readouterr().err.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_scores_figures_and_a_saved_reconstructor(folder, tmp_path, capsys):

@@ -96,6 +96,7 @@ def reconstruct(
         Replace OUT, and the folder of --save.
     """
     from scssl.corpus.sources.source import open_source
+    from scssl.errors import import_extra
     from scssl.log import logger
     from scssl.tasks import Reconstructor
     from scssl.tasks.output import prepare_output
@@ -105,6 +106,8 @@ def reconstruct(
     also = [] if reference is None else [reference]
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added, also=also)
     check_apart(model, {"--out": out, "--figures": figures, "--save": save})
+    if figures is not None:
+        import_extra("matplotlib", extra="report")
     given: dict[str, Any] = {"mode": mode, "loss": loss, "epochs": epochs, "source": source}
     given = {name: value for name, value in given.items() if value is not None}
     saved = (model / SETTINGS).is_file()

@@ -200,12 +200,17 @@ def test_simulated_cells(tmp_path):
     adata.obs["scssl_donor"] = adata.obs["donor"]
     case = {"method": "mean shift", "verdict": "cannot be judged"}
     settings = {"cases": {"ill": case}, "control": "well", "columns": {"condition": "donor"}, "warning": "no cells."}
+    scores = {"methods": {"model": {"explained": 0.9, "mmd": None}, "mean shift": {"explained": 0.75, "mmd": 0.1}}}
+    settings |= {"hold_out": "cell_type=B", "record": json.dumps({**RECORD, "scores": scores})}
     adata.uns["scssl"] = {"simulate": settings}
     adata.write_h5ad(tmp_path / "a.h5ad")
     (folder := tmp_path / "tables").mkdir()
     run = run_of_file(tmp_path / "a.h5ad", folder)
     assert "ill: made by mean shift; cannot be judged." in run.summary
     assert "Mind: no cells." in run.summary
+    methods = tables(run, folder)["Against baselines"].set_index("method")
+    assert methods["explained"].to_dict() == {"model": 0.9, "mean shift": 0.75}
+    assert methods["mmd"].astype(str).tolist() == ["", "0.1"]
     groups = tables(run, folder)["Simulated groups"]
     expected = adata.obs.groupby(["scssl_type", "scssl_donor"], observed=True).size()
     assert groups.set_index(["scssl_type", "scssl_donor"])["cells"].sum() == expected.sum() == N

@@ -153,6 +153,17 @@ def _simulate(told: Told, task: FileTask, content: FileContent) -> None:
     ]
     if warning := task.settings.get("warning"):
         told.summary.append(f"Mind: {warning}")
+    if methods := task.scores.get("methods"):
+        table = pd.DataFrame.from_dict(methods, orient="index").astype(float).round(4) + 0.0
+        text = (
+            f"Against the measured cells of {task.settings.get('hold_out')}, which were not learned from. explained: "
+            "the part of the way from control to measured cells, in means and shapes of the populations; 0 is no "
+            "change, 1 the truth. The last row is one half of the measured cells against the other."
+        )
+        told.section(
+            table.rename_axis("method").reset_index(), "scores", kind="scores", title="Against baselines", text=text,
+            later=False, options={"value": "explained", "label": "method"},
+        )  # fmt: skip
     groups = [key for key in (keys.SIMULATED_TYPE, keys.SIMULATED_DONOR, keys.SIMULATED_BY, keys.CASE_MEASURED)
               if key in obs]  # fmt: skip
     condition = str(columns.get("condition"))

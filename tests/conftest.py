@@ -75,11 +75,14 @@ def real_data():
 
 @pytest.fixture(scope="module")
 def brief_finetuning():
-    """Let fine-tuning take a few steps where a test does not say how many: how well labels are learned is not asked."""
+    """Let fine-tuning take a few steps where a test does not say how many: how well labels are learned is not asked.
+
+    Gives the defaults of users, for tests of other processes, which know nothing of this.
+    """
     from scssl.training.finetuning import FineTuning
 
     brief = {"epochs": 1, "min_steps": 10, "precision": "fp32"}
     defaults = FineTuning.__init__.__kwdefaults__
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FineTuning.__init__, "__kwdefaults__", {**defaults, **brief})
-        yield
+        yield defaults

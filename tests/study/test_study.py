@@ -17,6 +17,7 @@ from scssl.study.comparing import BEST_BASELINE, BEST_PRETRAINED
 from scssl.study.methods import list_jobs, list_methods
 from scssl.study.splits import make_splits
 from scssl.study.store import pack, unpack
+from scssl.training.finetuning import FineTuning
 
 pytestmark = pytest.mark.usefixtures("brief_finetuning")
 
@@ -126,13 +127,17 @@ def test_an_interrupted_study_goes_on(done, two_studies, tiny_corpus, tiny_plan,
 
 
 @pytest.mark.slow
-def test_results_do_not_depend_on_the_number_of_jobs(done, two_studies, tiny_corpus, tiny_plan, tmp_path):
+def test_results_do_not_depend_on_the_number_of_jobs(
+    two_studies, tiny_corpus, tiny_plan, tmp_path, monkeypatch, brief_finetuning
+):
+    # Other processes know nothing of a shorter fine-tuning.
+    monkeypatch.setattr(FineTuning.__init__, "__kwdefaults__", brief_finetuning)
     with warnings.catch_warnings():
         # Of joblib's processes, when one is slow to end.
         warnings.simplefilter("ignore")
-        result = study(two_studies, tiny_corpus, tiny_plan, tmp_path / "out", jobs=2)
-    pd.testing.assert_frame_equal(result.scores, done.scores)
-    pd.testing.assert_frame_equal(result.differences, done.differences)
+        one, two = (study(two_studies, tiny_corpus, tiny_plan, tmp_path / f"{n}", jobs=n) for n in (1, 2))
+    pd.testing.assert_frame_equal(one.scores, two.scores)
+    pd.testing.assert_frame_equal(one.differences, two.differences)
 
 
 def test_another_study_is_not_mixed_in(done, two_studies, tiny_corpus, tiny_plan, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,6 +93,7 @@ BAD = [
     (("--covariates", "run"), "covariate 'run' cannot be adjusted for"),
     (("--paired", "yes"), "so none are paired"),
     (("--fdr", "2"), "between 0 and 1"),
+    (("--cell-type", "kind"), "no column 'kind' with the cell type"),
 ]
 
 
@@ -119,3 +121,14 @@ def test_nothing_but_a_comparison_is_replaced(folder, tmp_path, capsys):
     assert (tmp_path / "o" / "mine.txt").read_text() == "precious"
     assert main(command(folder, tmp_path / "n", "--skip", "genes,programmes", model=False)) == 0
     assert Comparer.load(tmp_path / "n").comparison.genes.empty
+
+
+def test_one_type_of_which_nothing_can_be_asked_gets_a_report(folder, tmp_path, capsys):
+    cells = anndata.read_h5ad(folder / "cells.h5ad")
+    cells[cells.obs["cell_type"] == cells.obs["cell_type"].iloc[0]].write_h5ad(tmp_path / "one.h5ad")
+    words = command(folder, tmp_path / "o", "--skip", "genes,programmes", "--json", model=False)
+    words[1] = str(tmp_path / "one.h5ad")
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["out"] == str(tmp_path / "o")
+    assert (tmp_path / "o" / "figures" / "composition.png").is_file()
+    assert "there is one type only" in (tmp_path / "o" / "report.html").read_text()

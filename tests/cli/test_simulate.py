@@ -81,6 +81,7 @@ def test_json_all_control_cells_and_method(folder, tmp_path, capsys):
     [
         (("--hold-out", "cell_type"), "give COL=VALUE"),
         (("--hold-out", "cell_type=B"), "= 'B'; there are: type_1"),
+        (("--where", "cell_type=B"), "= 'B'; there are: type_1"),
         (("--scores", "s"), "--scores are against what was measured, so it needs --hold-out"),
         (("--method", "best"), "choose one of: auto, model"),
         (("--cell-type", "nowhere"), "obs has no column 'nowhere'"),
@@ -120,3 +121,26 @@ def test_log_values_are_refused_with_the_fix(folder, tmp_path, capsys):
     assert main(words) == 2
     assert "log" in capsys.readouterr().err
     assert not (tmp_path / "o.h5ad").exists()
+
+
+def test_a_case_given_twice_is_simulated_once_and_where_is_checked_before_any_work(folder, tmp_path, monkeypatch):
+    more = ("--case", "a stim", "--method", "mean shift")
+    assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
+    cells = anndata.read_h5ad(folder / "cells.h5ad")
+    assert anndata.read_h5ad(tmp_path / "o.h5ad").n_obs == (cells.obs["condition"] == "ctrl").sum()
+    monkeypatch.setattr("scssl.tasks.simulate.Simulator.fit", None)
+    assert main(command(folder, tmp_path / "p.h5ad", "--where", "cell_type=B")) == 2
+
+
+def test_figures_of_cases_with_like_names_do_not_replace_each_other(folder, tmp_path):
+    cells = anndata.read_h5ad(folder / "cells.h5ad")
+    names = cells.obs["condition"].astype(str).to_numpy()
+    treated = np.flatnonzero(names == "a stim")
+    names[treated[::2]] = "a_stim"
+    cells.obs["condition"] = names
+    cells.write_h5ad(tmp_path / "two.h5ad")
+    more = ("--case", "a_stim", "--method", "mean shift", "--hold-out", "cell_type=type_1")
+    words = command(folder, tmp_path / "o.h5ad", *more, "--scores", str(tmp_path / "s"))
+    words[1] = str(tmp_path / "two.h5ad")
+    assert main(words) == 0
+    assert sorted(path.name for path in (tmp_path / "s").glob("means_*")) == ["means_a_stim.png", "means_a_stim_2.png"]

@@ -143,6 +143,23 @@ def test_saved_tasks_and_what_is_in_them(model, atlas, tmp_path, capsys):
     assert (code, found["files"]["state"]) == (2, "differs")
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "scssl-simulator"}', None])
+@pytest.mark.parametrize(
+    ("settings", "arrays"), [("simulator.json", "simulator.safetensors"), ("annotator.json", "reference.safetensors")]
+)
+def test_broken_settings_of_a_saved_task_are_not_passed_over(copy, tmp_path, capsys, settings, arrays, text):
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    copy.rename(saved / "model")
+    (saved / arrays).write_bytes(b"arrays")
+    if text is not None:
+        (saved / settings).write_text(text)
+    code, found = verify(capsys, saved)
+    assert code == 2
+    assert found["files"]["state"] == "differs"
+    assert settings in found["files"]["text"]
+
+
 def test_a_folder_of_runs(model, corpus_dir, tmp_path, capsys):
     shutil.copytree(model, tmp_path / "all" / "model")
     shutil.copytree(corpus_dir, tmp_path / "all" / "corpus")

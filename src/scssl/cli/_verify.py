@@ -11,6 +11,14 @@ from scssl.model_capsule import MAX_BYTES, Finding, check_complete, check_enviro
 
 DEPTH: Final = 2
 """Folders in folders that are looked into: the models of a study, the corpus of a demonstration."""
+SETTINGS_OF: Final = {
+    "reference.safetensors": "annotator.json", "study.safetensors": "integrator.json",
+    "spread.safetensors": "reconstructor.json", "codes.safetensors": "similar.json",
+    "simulator.safetensors": "simulator.json", "translator.safetensors": "translator.json",
+}  # fmt: skip
+"""Arrays of saved tasks to the settings beside them, without which nothing says what the arrays were."""
+SEALED: Final = {*SETTINGS_OF.values(), "comparison.json"}
+"""Settings that hold checksums: where they cannot be read, something was altered."""
 
 
 def verify_run(folder: Path, *, corpus: Path | None, place: str = "", depth: int = DEPTH) -> list[tuple[str, Finding]]:
@@ -85,15 +93,22 @@ def _sealed(folder: Path) -> list[Finding]:
     from scssl.tasks.annotate.seal import check
 
     findings = []
+    for arrays, settings in SETTINGS_OF.items():
+        if (folder / arrays).is_file() and not (folder / settings).is_file():
+            message = f"{folder / settings} is missing, which says what {arrays} is. Copy it again, or make it again"
+            raise FormatError(message)
     for file in sorted(folder.glob("*.json")):
-        if file.stat().st_size > MAX_BYTES:
-            continue
-        try:
-            text = file.read_bytes().decode()
-            content: Any = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
+        content: Any = None
+        if file.stat().st_size <= MAX_BYTES:
+            try:
+                text = file.read_bytes().decode()
+                content = json.loads(text)
+            except (ValueError, RecursionError):
+                content = None
         if not isinstance(content, dict) or not isinstance(content.get("files"), dict) or "sha256" not in content:
+            if file.name in SEALED:
+                message = f"{file} has no checksums: truncated or altered. Copy it again, or make it again"
+                raise FormatError(message)
             continue
         if file.name == "corpus.json":
             continue

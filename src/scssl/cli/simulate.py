@@ -108,6 +108,7 @@ def simulate(
     given = {"condition": condition, "control": control, "hold_out": hold_out, "cell_type": cell_type, "donor": donor,
              "method": method}  # fmt: skip
     saved = _check(model, given, case=case, save=save, overwrite=overwrite)
+    _check_where(file, where, layer=layer)
     chosen = AUTO if method is None else method
     SimulatorSettings(method=chosen)
     with open_source(file, layer=layer) as source:
@@ -175,6 +176,15 @@ def _check(
     return saved
 
 
+def _check_where(file: Path, where: str | None, *, layer: str | None) -> None:
+    """Refuse cells that are not there before minutes of learning rather than after them."""
+    from scssl.tasks.simulate.cells import Columns, check_asked, parse_where
+
+    if where is not None:
+        nothing = Columns(condition="", cell_type=None, donor=None)
+        check_asked(file, columns=nothing, conditions=[], held=parse_where(where), layer=layer)
+
+
 def _learned(file: Path, cases: list[str], *, condition: str | None) -> list[str]:
     """Return the conditions to learn: of a sum that the file does not have, its parts."""
     from scssl.corpus.sources.source import open_source
@@ -227,10 +237,14 @@ def _write_scores(
     scores.methods.to_csv(folder / "methods.csv")
     scores.groups.to_csv(folder / "groups.csv", index=False)
     simulation_table(scores).savefig(folder / "scores.png")
+    names: list[str] = []
     for case in simulator.verdicts:
         if (simulation.cases == case).any():
             shown = simulator.beside(simulation, query=file, case=case, where=hold_out, layer=layer)
             name = "".join(letter if letter.isalnum() else "_" for letter in case)
+            # "A/1" and "A 1" are two cases; file systems that ignore case take "a" and "A" for one name.
+            names.append(name.casefold())
+            name += f"_{names.count(name.casefold())}" if names.count(name.casefold()) > 1 else ""
             simulation_means(shown).savefig(folder / f"means_{name}.png")
             simulation_cells(shown).savefig(folder / f"cells_{name}.png")
 

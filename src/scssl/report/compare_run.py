@@ -57,6 +57,7 @@ def run_of_comparison(found: Comparison, *, command: str = "", timings: dict[str
         Step to seconds.
     """
     settings, fdr = found.settings, float(found.settings["fdr"])
+    shown = _shown(found)
     sections = [
         Section(
             kind="answers", title="What changes, in which cells, and how sure", file="answers.csv",
@@ -65,8 +66,8 @@ def run_of_comparison(found: Comparison, *, command: str = "", timings: dict[str
             "first, and numbers after names are log2 ratios; answers.csv has the numbers as well.",
             options={"names": NAMES, "fdr": fdr},
         )
-    ]  # fmt: skip
-    for kind in _shown(found)[1:]:
+    ] if "answers" in shown else []  # fmt: skip
+    for kind in (name for name in shown if name != "answers"):
         options: dict[str, Any] = {"fdr": fdr, "names": NAMES}
         text = _TEXT[kind]
         if kind == "volcano" and len(found.genes) > 1000:

@@ -229,6 +229,27 @@ def test_bad_questions(study, asked, name):
         Comparer(kinds=["composition"]).fit(study, **{**asked, **changes})
 
 
+@pytest.mark.parametrize("name", ["case", "n_cells", "intercept", "condition", "donor"])
+def test_covariates_with_names_of_the_comparison_are_refused(study, asked, name):
+    cells = study.copy()
+    cells.obs = cells.obs.rename(columns={"condition": "state", "donor": "patient"})
+    cells.obs[name] = cells.obs["patient"].astype("category").cat.codes.astype(float)
+    question = {**asked, "condition": "state", "donor": "patient", "covariates": [name]}
+    with pytest.raises(DataError, match=f"covariate '{name}' has a name that the comparison uses itself"):
+        Comparer(kinds=["composition"]).fit(cells, **question)
+
+
+def test_an_infinite_covariate_and_donors_that_are_missing_or_numbers(study, asked):
+    cells = study.copy()
+    cells.obs["age"] = cells.obs["donor"].astype("category").cat.codes.astype(float).replace(0.0, np.inf)
+    with pytest.raises(DataError, match="covariate 'age' is infinite for some cells of"):
+        Comparer(kinds=["composition"]).fit(cells, **asked, covariates=["age"])
+    for values, words in ((np.nan, "has no labels"), (1.0, "not labels; make it text or categories first")):
+        cells.obs["patient"] = values
+        with pytest.raises(DataError, match=words):
+            Comparer(kinds=["composition"]).fit(cells, **{**asked, "donor": "patient"})
+
+
 def test_donors_under_both_conditions_are_not_independent(pairs, study, asked):
     with pytest.raises(DataError, match="4 donors have cells under both conditions"):
         Comparer(kinds=["composition"], paired="no").fit(pairs, **asked)

@@ -122,6 +122,8 @@ def test_new_control_cells_in_another_order_of_genes_and_without_conditions(held
     found = held_out.predict(shuffled, device="cpu")
     assert found.var_names.tolist() == expected.var_names.tolist()
     assert (found.X != expected.X).nnz == 0
+    new.obs.insert(0, "note", [None, *["seen"] * (new.n_obs - 1)])
+    assert held_out.predict(new, device="cpu").n_obs == expected.n_obs
     with pytest.raises(DataError, match=r"100 of the 150 genes .* are missing"):
         held_out.predict(new[:, :50].copy(), device="cpu")
 

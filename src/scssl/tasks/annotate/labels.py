@@ -46,8 +46,8 @@ def read_labels(obs: pd.DataFrame, column: str, *, file: str, unlabelled: Collec
         message = f"{file}: obs has no column {column!r}; there are: {there}"
         raise DataError(message)
     values = obs[column]
-    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f":
-        message = f"{file}: obs[{column!r}] holds numbers with decimals, not labels"
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f" and values.notna().any():
+        message = f"{file}: obs[{column!r}] holds numbers with decimals, not labels; make it text or categories first"
         raise DataError(message)
     names = values.astype(object).map(str, na_action="ignore")
     empty = {name.strip().casefold() for name in unlabelled}

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 DONOR: Final = "donor"
 CONDITION: Final = "condition"
+CASE: Final = "case"
+TAKEN: Final = (DONOR, CONDITION, CASE, N_CELLS, "intercept")
+"""Names of the table of samples and of the linear model, which no covariate can have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,16 +205,22 @@ def _check_columns(obs: pd.DataFrame, question: Question, *, file: str) -> None:
         message = f"control and case are both {question.case!r}; name two different values of {question.condition!r}"
         raise DataError(message)
     asked = {"condition": question.condition, "donor": question.donor, "cell type": question.cell_type}
-    asked |= {f"covariate {name}": name for name in question.covariates}
-    for what, name in asked.items():
+    for what, name in [*asked.items(), *(("covariate", name) for name in question.covariates)]:
         if name not in obs.columns:
             there = ", ".join(map(str, obs.columns)) or "none"
-            message = f"{file}: obs has no column {name!r} with the {what.split()[0]}; there are: {there}"
+            message = f"{file}: obs has no column {name!r} with the {what}; there are: {there}"
             raise DataError(message)
     given = [question.condition, question.donor, question.cell_type, *question.covariates]
     twice = next((name for name in given if given.count(name) > 1), None)
     if twice is not None:
         message = f"{twice!r} is given twice: condition, donor, cell type and covariates are different columns"
+        raise DataError(message)
+    taken = next((name for name in question.covariates if name in TAKEN), None)
+    if taken is not None:
+        message = (
+            f"{file}: covariate {taken!r} has a name that the comparison uses itself ({', '.join(TAKEN)}); rename that "
+            "column of obs"
+        )
         raise DataError(message)
 
 
@@ -261,6 +270,10 @@ def _covariate(
     missing = found.apply(lambda part: part.isna().any())
     if missing.any():
         message = f"{file}: covariate {name!r} has no value for some cells of {table.index[missing.to_numpy()][0]!r}"
+        raise DataError(message)
+    endless = found.apply(lambda part: numbers and bool(np.isinf(part).any()))
+    if endless.any():
+        message = f"{file}: covariate {name!r} is infinite for some cells of {table.index[endless.to_numpy()][0]!r}"
         raise DataError(message)
     several = found.apply(lambda part: len(set(part)) > 1)
     if several.any():

@@ -35,6 +35,7 @@ class Columns:
     """Columns of obs that say what cells are."""
 
     condition: str
+    """Empty: nothing is known of conditions."""
     cell_type: str | None
     """None: all cells are of one type."""
     donor: str | None
@@ -202,7 +203,9 @@ def read(data: AnnData | Path | str, model: CellModel, *, columns: Columns, laye
     counts = sp.vstack(parts, format="csr")
     counts = sp.csr_matrix(counts, dtype=np.int64)
     n = len(obs)
-    condition = _names(obs, columns.condition, file=file)
+    condition = np.full(n, "", dtype=object)
+    if columns.condition:
+        condition = _names(obs, columns.condition, file=file)
     types = np.full(n, ALL, dtype=object)
     if columns.cell_type is not None:
         types = read_labels(obs, columns.cell_type, file=file).to_numpy(dtype=object)

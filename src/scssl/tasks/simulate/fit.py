@@ -133,7 +133,7 @@ def simulate(
     device: Device,
 ) -> Simulation:
     """Simulate control cells; see `Simulator.simulate`."""
-    recipes = [recipe(fitted, case) for case in cases or fitted.learned]
+    recipes = [recipe(fitted, case) for case in dict.fromkeys(cases or fitted.learned)]
     cells = _control_cells(fitted, query, where=where, layer=layer, device=device)
     targets = Targets.of(cells)
     order = np.argsort(np.concatenate([rows for _, rows in targets.groups]), kind="stable")
@@ -206,7 +206,7 @@ def evaluate(
         cells = cells.at(cells.where(*parse_where(where)))
     rows: list[dict[str, Any]] = []
     skipped: list[str] = []
-    for name in cases or fitted.learned:
+    for name in dict.fromkeys(cases or fitted.learned):
         one = recipe(fitted, name)
         if one.parts != [(1.0, name)]:
             message = f"{name!r} was not learned itself, so cannot be scored; there is: {', '.join(fitted.learned)}"
@@ -234,10 +234,9 @@ def _control_cells(
     columns = fitted.columns
     with open_source(query, layer=layer) as source:
         there = columns.condition in source.obs.columns
-        other = str(source.obs.columns[0]) if len(source.obs.columns) else ""
-    if not there and other:
-        # Every cell is taken for a control cell then; any column does to read them.
-        columns = replace(columns, condition=other)
+    if not there:
+        # Every cell is taken for a control cell then.
+        columns = replace(columns, condition="")
     cells = reading.read(query, fitted.model, columns=columns, layer=layer, device=device)
     if there:
         check_condition(cells, fitted.control, column=columns.condition)

@@ -8,7 +8,7 @@ import pytest
 
 from scssl.errors import DataError
 from scssl.report.compare import DRAWN, donor_shares, draw, programme_shifts, volcano
-from scssl.report.compare_ranking import by_type, comparison_overview, share_changes, short, state_shifts
+from scssl.report.compare_ranking import UNTESTED, by_type, comparison_overview, share_changes, short, state_shifts
 
 pytest.importorskip("matplotlib")
 
@@ -100,6 +100,8 @@ def test_shares_are_ranked_by_size_whatever_the_direction():
 
 
 def test_programmes_that_are_found_have_a_dot():
+    from matplotlib.colors import to_rgba
+
     table = pd.DataFrame(
         {
             "cell_type": ["T", "B", "T", "B"], "programme": ["one", "one", "two", "two"],
@@ -109,6 +111,13 @@ def test_programmes_that_are_found_have_a_dot():
     axes = programme_shifts(table).axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["one", "two"]
     assert len(axes.lines) == 2
+    # Grey where there is no value, also on a page, whose axes have no background.
+    image = programme_shifts(table.iloc[:3]).axes[0].images[0]
+    grey = 255 * np.array(to_rgba(UNTESTED))
+    empty = np.ma.getmaskarray(np.ma.masked_invalid(image.get_array()))
+    shades = image.to_rgba(image.get_array(), bytes=True)
+    assert empty.sum() == 1
+    np.testing.assert_allclose(shades[empty], [grey], atol=1)
     with pytest.raises(DataError, match="none were compared"):
         programme_shifts(table.iloc[:0])
 

@@ -62,3 +62,18 @@ def test_table_is_sorted_with_the_ceiling_last():
         "model", "mean shift", "no change", "half of the truth"
     ]  # fmt: skip
     assert {"0.90", "0.100"} <= {text.get_text() for text in axes.texts}
+
+
+def test_equal_numbers_have_one_shade():
+    rows = {
+        "model": (0.9, 0.6),
+        "additive": (0.5, 0.62),
+        "mean shift": (0.5, 0.62 - 1e-12),
+        "half of the truth": (1, 0.7),
+    }
+    methods = pd.DataFrame.from_dict(rows, orient="index", columns=["explained", "de_overlap"])
+    axes = simulation_table(SimulationScores(methods=methods, groups=pd.DataFrame())).axes[0]
+    shades = np.array([patch.get_facecolor() for patch in axes.patches]).reshape(2, 4, 4)
+    assert (shades[1, 1] == shades[1, 2]).all()
+    assert (shades[1, 0] != shades[1, 1]).any()
+    assert (shades[1, 1] != shades[1, 3]).any()

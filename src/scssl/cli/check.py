@@ -80,15 +80,15 @@ def _genes(report: FileReport) -> list[str]:
     if genes.share_of_counts is not None and report.values.kind == "counts":
         lines.append(f"{genes.share_of_counts:.1%} of the counts fall on them")
     left = [
-        (genes.dropped, "known genes that are not on the panel", "dropped"),
-        (genes.unknown, "unknown names", "unknown"),
-        (genes.ambiguous, "names that stand for several genes", "ambiguous"),
+        (genes.dropped, ("known gene that is not", "known genes that are not"), "on the panel", "dropped"),
+        (genes.unknown, ("unknown name", "unknown names"), "", "unknown"),
+        (genes.ambiguous, ("name that stands", "names that stand"), "for several genes", "ambiguous"),
     ]
-    for n, what, key in left:
+    for n, (one, several), rest, key in left:
         if n:
-            lines.append(
-                f"left out: {n:,} {what} ({_text(', '.join(genes.examples[key][:3]))}{', ...' if n > 3 else ''})"
-            )
+            what = f"{one if n == 1 else several} {rest}".rstrip()
+            named = _text(", ".join(genes.examples[key][:3]))
+            lines.append(f"left out: {n:,} {what} ({named}{', ...' if n > 3 else ''})")
     if genes.not_genes:
         lines.append(f"left out: {genes.not_genes:,} features that are no genes (proteins, peaks, read statistics)")
     if genes.duplicated:

@@ -195,11 +195,10 @@ def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
         index="programme", columns="cell_type", values="q_value"
     )
     q = q.reindex(names, columns=types)
-    colours = LinearSegmentedColormap.from_list("shift", [DOWN, "#FFFFFF", ACCENT])
+    # Grey is a colour of the image and not the background of the axes, which is transparent on a page.
+    colours = LinearSegmentedColormap.from_list("shift", [DOWN, "#FFFFFF", ACCENT]).with_extremes(bad=UNTESTED)
     with styled():
         figure, (axes,) = new_figure(4.2 + 0.42 * len(types), 1.9 + 0.26 * len(names))
-        # Seen where there is no value.
-        axes.set_facecolor(UNTESTED)
         reach = max(float(np.nanmax(np.abs(values.to_numpy(dtype=float)))), 0.1)
         image = axes.imshow(values.to_numpy(dtype=float), cmap=colours, vmin=-reach, vmax=reach, aspect="auto")
         for (row, column), value in np.ndenumerate(q.to_numpy(dtype=float)):

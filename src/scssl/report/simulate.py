@@ -163,10 +163,11 @@ def simulation_table(scores: SimulationScores) -> Figure:
         shade = LinearSegmentedColormap.from_list("scssl", ["#FFFFFF", palette(1)[0]])
         for x, name in enumerate(columns):
             values = table.loc[rows, name].to_numpy(dtype=float)
-            rank = _rank(-values if name in DOWN else values)
+            digits = 3 if name == "mae" else 2
+            rank = _rank(np.round(-values if name in DOWN else values, digits))
             for y, (value, high) in enumerate(zip(values, rank, strict=True)):
                 axes.add_patch(_cell(x, y, shade(0.75 * high)))
-                text = "-" if np.isnan(value) else f"{value:.3f}" if name == "mae" else f"{value:.2f}"
+                text = "-" if np.isnan(value) else f"{value:.{digits}f}"
                 axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if high > 0.8 else TEXT)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -189,11 +190,12 @@ def _cell(x: int, y: int, colour: tuple[float, ...]):  # type: ignore[no-untyped
 
 
 def _rank(values: np.ndarray) -> np.ndarray:
-    """Between 0, the worst or unknown, and 1, the best."""
+    """Between 0, the worst or unknown, and 1, the best; equals share the better rank."""
     known = ~np.isnan(values)
     ranks = np.zeros(len(values))
     if known.sum() > 1:
-        ranks[known] = np.argsort(np.argsort(values[known])) / (known.sum() - 1)
+        ordered = np.sort(values[known])
+        ranks[known] = (np.searchsorted(ordered, values[known], side="right") - 1) / (known.sum() - 1)
     return ranks
 
 

@@ -212,9 +212,13 @@ def test_things_worth_noting(cells, tmp_path):
     assert "--unlabelled unknown" in report.next[0]
 
 
-def test_one_donor_is_split_by_cell(cells, tmp_path):
+def test_one_or_two_donors_are_split_by_cell(cells, tmp_path):
     path = tmp_path / "cells.h5ad"
     cells.obs["donor"] = "d1"
+    cells.write_h5ad(path)
+    assert inspect_file(path).next[0].endswith("--split-by cell")
+    # Two cannot be shared out to train, validate and test.
+    cells.obs["donor"] = ["d1", "d2"] * (cells.n_obs // 2) + ["d1"] * (cells.n_obs % 2)
     cells.write_h5ad(path)
     assert inspect_file(path).next[0].endswith("--split-by cell")
     cells.obs = pd.DataFrame(index=cells.obs_names)

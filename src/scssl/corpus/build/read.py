@@ -257,11 +257,12 @@ def settle(plan: Plan, tally: Tally) -> None:
                 name,
                 100 * wrong / total,
             )
-        left_out = {"without counts": int(tally.n_empty[code]), "that another source has": int(tally.n_copies[code])}
+        copies = int(tally.n_copies[code])
+        left_out = {"without counts": int(tally.n_empty[code]), "that are copies of other cells": copies}
         left_out |= {f"({reason})": int(tally.n_low_quality[code, i]) for i, reason in enumerate(REASONS)}
         for why, n in left_out.items():
             if n:
-                logger.info("source %r: %s cells %s were left out", name, f"{n:,}", why)
+                logger.info("source %r: left out %s %s %s", name, f"{n:,}", "cell" if n == 1 else "cells", why)
     if not tally.n_cells.any() and tally.n_copies.any():
         n = int(tally.n_copies.sum())
         message = f"all {n:,} cells are copies of cells that the corpus has already: nothing to add"

@@ -272,7 +272,8 @@ def _next_commands(report: FileReport, panel: str | Path | GenePanel) -> list[st
     column = {one.role: one for one in report.columns}
     kept = [column[role].name for role in ("cell type", "donor", "condition") if role in column]
     donor = column.get("donor")
-    split = shlex.quote(donor.name) if donor and donor.n_values > 1 else "cell"
+    # One donor at least for training, one to validate, one to test.
+    split = shlex.quote(donor.name) if donor and donor.n_values > 2 else "cell"
     genes = panel.name if isinstance(panel, GenePanel) else str(panel)
     obs = f" --obs {shlex.quote(','.join(kept))}" if kept else ""
     unlabelled = sorted({value for one in report.columns if one.name in kept for value in one.not_known if value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +23,8 @@ TYPES: Final = 10
 """Cell types that are told of."""
 NAMED: Final = 4
 """Genes and programmes named in a sentence."""
+MODULE: Final = re.compile(r"^(module \d+): (.+)$")
+"""The name of a programme that was learned, with its most central genes."""
 HINT: Final = 0.05
 """p-value up to which something that was not found is called a hint."""
 
@@ -145,14 +148,17 @@ def _many(
     found = part[part["q_value"] <= settings.fdr]
     if len(found):
         up = int((found["log2_ratio"] > 0).sum())
-        words = f"{len(found):,} of {question['n_tests']:,} {one}s differ ({up:,} up, {len(found) - up:,} down), "
-        return words + f"{'such as ' if len(found) > NAMED else ''}{_listed(found, name)}", {"effect": effect}
+        words = f"{len(found):,} of {question['n_tests']:,} {one}s differ ({up:,} up, {len(found) - up:,} down)"
+        return words + f"{', such as' if len(found) > NAMED else ':'} {_listed(found, name)}", {"effect": effect}
     words = f"none of {question['n_tests']:,} {one}s is found; first of them: {_listed(part.head(2), name)}"
     return words, {"effect": effect}
 
 
 def _listed(part: pd.DataFrame, name: str) -> str:
-    return ", ".join(f"{row[name]} {row['log2_ratio']:+.1f}" for row in part.head(NAMED).to_dict(orient="records"))
+    """Names with their log2 ratios; a learned programme's genes in brackets, as the ratio is not the last gene's."""
+    first = part.head(NAMED)
+    names = [MODULE.sub(r"\1 (\2)", str(one)) for one in first[name]]
+    return ", ".join(f"{one} {ratio:+.1f}" for one, ratio in zip(names, first["log2_ratio"], strict=True))
 
 
 def _percent(share: float) -> str:

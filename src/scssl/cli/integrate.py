@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from scssl.tasks.integrate.evaluate import IntegrationReport
     from scssl.tasks.integrate.fitted import Integration
 
-ADAPTING = 6e-3
-"""Seconds of a training step per thousand genes of the model, on two cores."""
 SCORING = 0.02
 """Seconds per cell to score it in six embeddings."""
 

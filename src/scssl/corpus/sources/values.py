@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["counts", "log1p", "normalised", "scaled", "other"]
 
-WORDS: Final[dict[Kind, str]] = {
-    "counts": "raw counts",
-    "log1p": "log-transformed values",
-    "normalised": "normalised values (not logs)",
-    "scaled": "scaled values (negative numbers)",
-    "other": "neither counts nor plain log values",
-}
-
 LARGEST_LOG: Final = 20.0
 """exp(20) is 5e8: no log1p value of a cell's expression is above."""
 SAME: Final = 0.01

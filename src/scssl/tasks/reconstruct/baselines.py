@@ -23,8 +23,6 @@ NEIGHBOURS = (5, 15, 50, 150)
 """Numbers of neighbours to choose from."""
 COMPONENTS = (5, 10, 20, 40)
 """Numbers of components to choose from."""
-NOT_GIVEN = ""
-"""Label of cells without one."""
 
 
 class Predicted(NamedTuple):

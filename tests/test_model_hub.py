@@ -277,6 +277,15 @@ def test_models_are_listed(hub, folder, monkeypatch):
     assert (entry["n_genes"], entry["n_latent"]) == (100, 32)
 
 
+def test_without_a_network_no_list_is_asked_for_again_and_again(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.HfApi.list_models", lambda *_, **__: pytest.fail("asked for a list"))
+    with pytest.raises(DataError, match=r"models cannot be listed from http://127\.0\.0\.1:9 .*is there a network"):
+        list_online()
+    with pytest.raises(SettingsError, match="limit is 0; it must be 1 or more"):
+        list_online(limit=0)
+
+
 def test_the_commands(hub, folder, atlas_file, tmp_path, capsys):
     assert main(["models", "list"]) == 0
     assert "no models" in capsys.readouterr().out

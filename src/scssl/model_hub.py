@@ -16,7 +16,18 @@ from scssl.log import logger
 from scssl.model_card import card_text, check_licence
 from scssl.model_files import CARD, CONFIG, FORMAT, MAX_CONFIG_BYTES, check_free
 from scssl.model_hub_cache import COMMIT, FILES, NEEDED, Published, cached, check, fetch_large, in_cache, remember
-from scssl.model_hub_client import LIBRARY, HubId, api, bars, cache_dir, endpoint, offline, understood, unreachable
+from scssl.model_hub_client import (
+    LIBRARY,
+    HubId,
+    api,
+    bars,
+    cache_dir,
+    endpoint,
+    offline,
+    reach,
+    understood,
+    unreachable,
+)
 
 if TYPE_CHECKING:
     from scssl.model import CellModel
@@ -196,11 +207,17 @@ def list_online(*, owner: str | None = None, limit: int = 100) -> list[dict[str,
 
     Raises
     ------
+    SettingsError
+        If `limit` is below 1.
     DataError
         If the hub cannot be reached.
     """
+    if limit < 1:
+        message = f"limit is {limit}; it must be 1 or more"
+        raise SettingsError(message)
     hub = import_extra("huggingface_hub", extra="hub")
     with understood(None, doing="listed from"):
+        reach(hub)
         found = list(api(hub).list_models(filter=LIBRARY, author=owner, limit=limit))
     return [
         {

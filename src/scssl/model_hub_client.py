@@ -134,6 +134,11 @@ def api(hub: Any) -> Any:
     return hub.HfApi(endpoint=endpoint(), library_name=LIBRARY)
 
 
+def reach(hub: Any) -> None:
+    """Fail at once where there is no network: lists are asked for again and again by the client, for half a minute."""
+    hub.utils.get_session().head(endpoint() or HOME, timeout=10)
+
+
 def endpoint() -> str | None:
     """Return where the hub is, if not at its usual place."""
     # Read when it is used: the client reads its own only once.

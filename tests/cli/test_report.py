@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import anndata
+import numpy as np
+import pytest
+
 from scssl.cli.app import main
 from scssl.report import Run
 
@@ -37,3 +41,34 @@ def test_other_peoples_files_stay(tmp_path, capsys):
     assert "not a report of scssl" in capsys.readouterr().err
     assert out.read_text() == "mine"
     assert main(["report", str(tmp_path), "--out", str(out), "--overwrite"]) == 0
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Cells with a result whose settings are not as scssl writes them."""
+    cells = anndata.AnnData(np.ones((30, 5), dtype=np.float32))
+    cells.uns["scssl"] = {"simulate": {"cases": 5}}
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    return tmp_path / "cells.h5ad"
+
+
+def test_what_a_report_is_of_is_never_replaced(file, tmp_path, capsys):
+    before = file.read_bytes()
+    Run(title="T").save(tmp_path / "run")
+    for of, out in ((file, file), (tmp_path / "run", tmp_path / "run" / "run.json")):
+        assert main(["report", str(of), "--out", str(out), "--overwrite"]) == 2
+        assert "is what the report is of, which is never replaced" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert Run.open(tmp_path / "run").title == "T"
+
+
+def test_a_page_under_a_file_and_altered_settings_are_one_line(file, tmp_path, capsys):
+    for of, out, words in (
+        (file, file / "page.html", "is not a folder that you may write to"),
+        (file, tmp_path / "page.html", "uns['scssl'] is not as scssl writes it (simulate; TypeError"),
+    ):
+        assert main(["report", str(of), "--out", str(out)]) == 2
+        [line] = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith("error: ")
+        assert words in line
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.h5ad"}

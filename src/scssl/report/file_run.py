@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scssl import keys
-from scssl.errors import DataError
+from scssl.errors import DataError, FormatError
 from scssl.log import logger
 from scssl.report.file_cells import (
     Expression,
@@ -73,14 +73,22 @@ def run_of_file(file: Path, folder: Path, *, truth: str | None = None) -> Run:
         there = ", ".join(map(str, content.obs.columns)) or "none"
         message = f"{file}: obs has no column {truth!r}; there are: {there}"
         raise DataError(message)
-    told = [tell(task, content, folder=folder, truth=truth) for task in content.tasks]
     newest, record = content.tasks[-1], content.tasks[-1].record
     several = len(content.tasks) > 1
-    timings = {
-        f"{task.name}: {step}" if several else step: float(seconds)
-        for task in content.tasks
-        for step, seconds in task.record.get("timings", {}).items()
-    }
+    try:
+        told = [tell(task, content, folder=folder, truth=truth) for task in content.tasks]
+        timings = {
+            f"{task.name}: {step}" if several else step: float(seconds)
+            for task in content.tasks
+            for step, seconds in task.record.get("timings", {}).items()
+        }
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        names = ", ".join(task.name for task in content.tasks)
+        message = (
+            f"{file}: uns[{keys.SETTINGS!r}] is not as scssl writes it ({names}; {type(error).__name__}: {error}); "
+            "make the file again"
+        )
+        raise FormatError(message) from error
     return Run(
         title=f"{_title(newest)}: {file.name}",
         command="\n".join(str(task.record["command"]) for task in content.tasks if "command" in task.record),

@@ -92,8 +92,8 @@ def read_content(file: Path) -> FileContent:
 
     if not h5py.is_hdf5(file) or file.suffix == ".h5mu":
         message = (
-            f"{file}: not an .h5ad file. Give a file that scssl annotate, embed, integrate, reconstruct or translate "
-            "wrote as .h5ad, or the folder of a model or a study"
+            f"{file}: not an .h5ad file. Give a file that scssl annotate, embed, integrate, reconstruct, translate or "
+            "simulate wrote as .h5ad, or the folder of a model or a study"
         )
         raise FormatError(message)
     with open_source(file, obs_columns=[]):
@@ -107,7 +107,7 @@ def read_content(file: Path) -> FileContent:
     if not tasks:
         message = (
             f"{file}: nothing of scssl's is in it (no uns[{keys.SETTINGS!r}]). Give the --out of scssl annotate, "
-            "embed, integrate, reconstruct or translate"
+            "embed, integrate, reconstruct, translate or simulate"
         )
         raise FormatError(message)
     tasks.sort(key=lambda task: str(task.record.get("created", "")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import tempfile
 from importlib.resources import files
@@ -76,13 +77,14 @@ def render(
         for module in ("jinja2", "matplotlib", "umap"):
             if find_spec(module) is None:
                 import_extra(module, extra="report")
-        _check_output(out, overwrite=overwrite)
+        _check_output(out, overwrite=overwrite, of=folder)
         with tempfile.TemporaryDirectory() as scratch:
             found = run_of_file(folder, Path(scratch), truth=truth)
             return write_page(found, folder=scratch, out=out, overwrite=overwrite)
     if truth is not None:
         message = f"{folder} is not an .h5ad file with labels, so a column of true ones ({truth!r}) has no meaning here"
         raise SettingsError(message)
+    _check_output(folder / "report.html" if out is None else Path(out), overwrite=overwrite, of=folder)
     if is_study_folder(folder):
         found = run_of_study(folder)
     else:
@@ -136,9 +138,19 @@ def write_page(run: Run, *, folder: str | Path, out: str | Path | None = None, o
     return out
 
 
-def _check_output(out: Path, *, overwrite: bool) -> None:
+def _check_output(out: Path, *, overwrite: bool, of: Path | None = None) -> None:
+    """Refuse places for a page; what it tells `of`, a file or the tables and weights of a run, is never replaced."""
     if out.is_dir():
         message = f"{out} is a folder; give a file name, e.g. {out / 'report.html'}"
+        raise SettingsError(message)
+    above = next(parent for parent in out.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        message = f"--out {out}: cannot be written: {above} is not a folder that you may write to"
+        raise SettingsError(message)
+    own = of is not None and out.exists() and out.resolve().is_relative_to(of.resolve())
+    # No input ends so: tables, weights and .h5ad files do not.
+    if own and out.suffix.lower() not in (".html", ".htm"):
+        message = f"--out {out} is what the report is of, which is never replaced. Choose another --out"
         raise SettingsError(message)
     if not out.exists() or overwrite:
         return

@@ -9,6 +9,7 @@ import pytest
 from scssl.errors import DataError
 from scssl.report.compare import DRAWN, donor_shares, draw, programme_shifts, volcano
 from scssl.report.compare_ranking import UNTESTED, by_type, comparison_overview, share_changes, short, state_shifts
+from scssl.report.style import INK, TEXT
 
 pytest.importorskip("matplotlib")
 
@@ -111,6 +112,8 @@ def test_programmes_that_are_found_have_a_dot():
     axes = programme_shifts(table).axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["one", "two"]
     assert len(axes.lines) == 2
+    assert {line.get_color() for line in axes.lines} == {INK}
+    assert INK.lower() != TEXT.lower()
     # Grey where there is no value, also on a page, whose axes have no background.
     image = programme_shifts(table.iloc[:3]).axes[0].images[0]
     grey = 255 * np.array(to_rgba(UNTESTED))
@@ -125,6 +128,8 @@ def test_programmes_that_are_found_have_a_dot():
 def test_the_overview_has_types_in_order_and_numbers():
     assert by_type(answers()) == ["T", "B", "NK"]
     figure = comparison_overview(answers())
+    # A page turns the colour of text into its own, light on dark screens; the boxes stay light.
+    assert all(text.get_color() in (INK, "white") for text in figure.axes[0].texts)
     assert texts(figure) == ["-1.25", "0.90", "", "", "0.20", "3 of 1,200", "", "5.00", ""]
     with pytest.raises(DataError, match="nothing was asked"):
         comparison_overview(answers().iloc[:0])

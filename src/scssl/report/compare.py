@@ -8,7 +8,7 @@ import numpy as np
 
 from scssl.errors import DataError
 from scssl.report.compare_ranking import UNTESTED, comparison_overview, share_changes, short, state_shifts
-from scssl.report.style import ACCENT, GRID, MISSING, TEXT, category_order, new_figure, palette, styled
+from scssl.report.style import ACCENT, GRID, INK, MISSING, category_order, new_figure, palette, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,7 +203,7 @@ def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
         image = axes.imshow(values.to_numpy(dtype=float), cmap=colours, vmin=-reach, vmax=reach, aspect="auto")
         for (row, column), value in np.ndenumerate(q.to_numpy(dtype=float)):
             if value <= fdr:
-                axes.plot(column, row, "o", color=TEXT, markersize=3.5)
+                axes.plot(column, row, "o", color=INK, markersize=3.5)
         axes.set_xticks(range(len(types)), types, rotation=90)
         axes.set_yticks(range(len(names)), [short(name) for name in names])
         axes.tick_params(length=0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scssl.errors import DataError
-from scssl.report.style import ACCENT, GRID, MISSING, TEXT, new_figure, styled
+from scssl.report.style import ACCENT, GRID, INK, MISSING, new_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ def by_type(answers: pd.DataFrame) -> list[str]:
 def _cell(row: Any, kind: str, fdr: float) -> tuple[str, str, str]:
     """Return shade, ink and text of a cell."""
     if row is None:
-        return UNTESTED, TEXT, ""
+        return UNTESTED, INK, ""
     effect, p, q = float(row["effect"]), float(row["p_value"]), float(row["q_value"])
     if kind in ("genes", "programmes"):
         text = f"{int(row['n_found']):,} of {int(row['n_tests']):,}" if np.isfinite(p) else ""
@@ -101,13 +101,13 @@ def _cell(row: Any, kind: str, fdr: float) -> tuple[str, str, str]:
             "" if np.isnan(effect) else (f"{effect:+.2f}" if kind == "composition" else f"{round(effect, 2) + 0.0:.2f}")
         )
     if np.isnan(p):
-        return UNTESTED, TEXT, text
+        return UNTESTED, INK, text
     if q <= fdr:
         return ACCENT, "white", text
     if p <= 0.05:
-        return HINT, TEXT, text
+        return HINT, INK, text
     hopeless = kind == "state" and float(row["smallest_p"]) > fdr
-    return (UNTESTED if hopeless else "#FFFFFF"), TEXT, text
+    return (UNTESTED if hopeless else "#FFFFFF"), INK, text
 
 
 def _box(x: float, y: float, shade: str) -> Any:

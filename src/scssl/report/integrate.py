@@ -9,7 +9,7 @@ import numpy as np
 from scssl.errors import DataError, import_extra
 from scssl.metrics.integration import MIXING, TYPES
 from scssl.report.embedding import _panel, categories, umap
-from scssl.report.style import TEXT, new_figure, styled
+from scssl.report.style import INK, new_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ def integration_table(table: pd.DataFrame) -> Figure:
         for (row, column), value in np.ndenumerate(values):
             text = "" if np.isnan(value) else f"{value:.2f}"
             weight = "bold" if columns[column] in ("type_score", "mixing_score") else "normal"
-            colour = "white" if value > 0.85 else TEXT
+            colour = "white" if value > 0.85 else INK
             axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour, fontweight=weight)
         axes.set_xticks(range(len(columns)), [_TITLES.get(name, name) for name in columns], fontsize=8)
         axes.set_yticks(range(len(table)), [str(name) for name in table.index])

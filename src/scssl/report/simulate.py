@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scssl.errors import DataError, require
-from scssl.report.style import GRID, MISSING, TEXT, new_figure, palette, styled
+from scssl.report.style import GRID, INK, MISSING, TEXT, new_figure, palette, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,7 +168,7 @@ def simulation_table(scores: SimulationScores) -> Figure:
             for y, (value, high) in enumerate(zip(values, rank, strict=True)):
                 axes.add_patch(_cell(x, y, shade(0.75 * high)))
                 text = "-" if np.isnan(value) else f"{value:.{digits}f}"
-                axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if high > 0.8 else TEXT)
+                axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if high > 0.8 else INK)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xticks(range(len(columns)), [SHOWN[name] for name in columns])

@@ -20,6 +20,8 @@ MISSING = "#B0B0B0"
 """Colour of cells without a value."""
 ACCENT = "#0072B2"
 TEXT = "#1F2328"
+# On a light fill: a page turns TEXT into its own colour, which is light on dark screens, where fills stay as they are.
+INK = "#1F2329"
 GRID = "#8A8F98"
 RC: dict[Any, Any] = {
     "axes.edgecolor": TEXT,

@@ -239,6 +239,12 @@ def test_covariates_with_names_of_the_comparison_are_refused(study, asked, name)
         Comparer(kinds=["composition"]).fit(cells, **question)
 
 
+def test_what_is_no_cells_is_said(asked):
+    for cells in ([1], None):
+        with pytest.raises(DataError, match=f"an AnnData or the path of a file, not {type(cells).__name__}"):
+            Comparer(kinds=["composition"]).fit(cells, **asked)
+
+
 def test_an_infinite_covariate_and_donors_that_are_missing_or_numbers(study, asked):
     cells = study.copy()
     cells.obs["age"] = cells.obs["donor"].astype("category").cat.codes.astype(float).replace(0.0, np.inf)

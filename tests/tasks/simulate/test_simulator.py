@@ -181,6 +181,15 @@ def test_mistakes_in_what_is_asked(model, treated, given, words):
         brief(model, treated, **given)
 
 
+def test_conditions_that_are_numbers_are_named_as_numbers(model, treated):
+    cells = treated.copy()
+    cells.obs["condition"] = (cells.obs["condition"] != "ctrl").astype(int)
+    fitted = Simulator(model, method="mean shift").fit(cells, condition="condition", control=0, case=1, device="cpu")
+    assert list(fitted.verdicts) == ["1"]
+    found = fitted.predict(cells, case=[1], device="cpu")
+    assert found.n_obs == (cells.obs["condition"] == 0).sum()
+
+
 def test_cells_that_cannot_be_used(model, treated):
     logs = treated.copy()
     logs.X = logs.X.astype(np.float32)

@@ -205,6 +205,9 @@ def open_source(
 
 
 def _open_anndata(adata: AnnData, *, layer: str | None, obs_columns: Sequence[str] | None) -> CellSource:
+    if not hasattr(adata, "filename"):
+        message = f"cells are an AnnData or the path of a file, not {type(adata).__name__}"
+        raise DataError(message)
     path = Path(adata.filename) if adata.filename else None
     name = path.stem if path else "adata"
     layers = [*(["X"] if adata.X is not None else []), *(["raw"] if adata.raw is not None else [])]

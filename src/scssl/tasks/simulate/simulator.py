@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,8 +123,8 @@ class Simulator:
         from scssl.tasks.simulate.fit import fit
 
         self.fitted, self._train = fit(
-            self.model, reference, settings=self.settings, condition=condition, control=control,
-            cases=[case] if isinstance(case, str) else list(case), cell_type=cell_type, donor=donor,
+            self.model, reference, settings=self.settings, condition=condition, control=str(control),
+            cases=_names(case) or [], cell_type=cell_type, donor=donor,
             hold_out=hold_out, layer=layer, seed=seed, device=device,
         )  # fmt: skip
         return self
@@ -166,7 +167,7 @@ class Simulator:
         """
         from scssl.tasks.simulate.fit import simulate
 
-        cases = [case] if isinstance(case, str) else case
+        cases = _names(case)
         return simulate(
             self._fitted(), query, train=self._train, settings=self.settings, model_name=self.model_name,
             cases=cases, where=where, layer=layer, seed=seed, device=device,
@@ -235,7 +236,7 @@ class Simulator:
         """
         from scssl.tasks.simulate.fit import evaluate
 
-        cases = [case] if isinstance(case, str) else case
+        cases = _names(case)
         return evaluate(
             self._fitted(), query, train=self._train, cases=cases, where=where, layer=layer, seed=seed, device=device
         )
@@ -316,3 +317,9 @@ class Simulator:
             message = "this simulator has no reference yet: call fit(reference, condition=..., ...) first"
             raise SettingsError(message)
         return self.fitted
+
+
+def _names(case: object) -> list[str] | None:
+    """Return cases as they are called in obs, where numbers are text as well."""
+    several = isinstance(case, Iterable) and not isinstance(case, str)
+    return None if case is None else [str(name) for name in (case if several else [case])]  # type: ignore[attr-defined]

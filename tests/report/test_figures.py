@@ -9,6 +9,7 @@ import pytest
 from scssl import report
 from scssl.errors import DataError, MissingExtraError
 from scssl.report.embedding import is_number
+from scssl.report.style import TEXT
 
 
 def draw(figure):
@@ -44,6 +45,8 @@ def test_confusion_matrix_shows_row_shares_and_counts():
     axes = draw(report.confusion_matrix(counts))[0]
     np.testing.assert_allclose(axes.collections[0].get_array().reshape(2, 2), [[0.75, 0.25], [0, 0]])
     assert [text.get_text() for text in axes.texts] == ["3", "1"]
+    # The page's background shows through small shares: their numbers have the page's colour.
+    assert [text.get_color() for text in axes.texts] == ["white", TEXT]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     # The first true type is in the top row.
     assert axes.yaxis_inverted()

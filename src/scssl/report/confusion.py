@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scssl.errors import DataError
-from scssl.report.style import ACCENT, INK, new_figure, styled
+from scssl.report.style import ACCENT, TEXT, new_figure, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def confusion_matrix(counts: pd.DataFrame) -> Figure:
         drawn = axes.pcolormesh(share, cmap=colours, vmin=0, vmax=1, edgecolors=(0.5, 0.5, 0.5, 0.25), linewidth=0.5)
         if max(table.shape) <= MAX_COUNTS:
             for i, j in np.argwhere(table > 0):
-                colour = "white" if share[i, j] > 0.55 else INK
+                colour = "white" if share[i, j] > 0.55 else TEXT
                 axes.text(j + 0.5, i + 0.5, _short(table[i, j]), ha="center", va="center", fontsize=7.5, color=colour)
         axes.set_xticks(np.arange(n_columns) + 0.5, [_clip(name) for name in counts.columns], rotation=90)
         axes.set_yticks(np.arange(n_rows) + 0.5, [_clip(name) for name in counts.index])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from scssl.genes import GenePanel
     from scssl.tasks.compare.design import Design
 
+ENSEMBL: Final = re.compile(r"(?:^|[_|])ENS[A-Z]{0,6}G\d{11}")
+"""In the name of a gene: an ID, alone or after a symbol ("TKT_ENSG00000163931")."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bulk:
@@ -35,7 +39,7 @@ class Bulk:
     genes: NDArray[Any]
     """(n_genes,) names as the file has them."""
     symbols: NDArray[Any]
-    """(n_genes,) symbols where the names are Ensembl IDs and the gene is known, else the names."""
+    """(n_genes,) symbols where the names are or hold Ensembl IDs and the gene is known, else the names."""
     panel: GenePanel | None
     """The genes that are known, None if fewer than 50 are."""
     place: NDArray[np.int64]
@@ -96,7 +100,7 @@ def read_bulk(data: AnnData | Path | str, design: Design, *, layer: str | None) 
     try:
         panel = panel_of_files({file: var}, how="union")
         place = np.asarray(harmonise(var, panel, file=file).index, dtype=np.int64)
-        coded = np.array([name.startswith("ENS") for name in names]) & (place >= 0)
+        coded = np.array([bool(ENSEMBL.search(name)) for name in names]) & (place >= 0)
         known = panel.symbols[place[coded]]
         symbols[coded] = np.where(known == "", names[coded], known)
     except DataError:

@@ -13,9 +13,10 @@ COLOURS = {"same": "green", "differs": "red", "other": "yellow", "unknown": "yel
 def verify(run: Path, /, *, corpus: Path | None = None, common: Common | None = None) -> Outcome:
     """Recompute what can be recomputed of a run, compare, and say what differs.
 
-    Checked are the checksums of all files, the codes of the cells that every model carries with it, that the corpus is
-    the one it was trained on, the validation loss on it, and the versions of the packages. Exit code 0 when all that
-    was recomputed is the same, 2 when anything differs. Other versions are said, and are no failure.
+    Checked are the checksums of all files that have them (not pages and summaries), the codes of the cells that every
+    model carries with it, that the corpus is the one it was trained on, the validation loss on it, and the versions of
+    the packages. Exit code 0 when all that was recomputed is the same, 2 when anything differs. Other versions are
+    said, and are no failure.
 
     Parameters
     ----------

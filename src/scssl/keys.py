@@ -57,8 +57,8 @@ CASE_MEASURED: Final = "scssl_case_measured"
 """``obs`` of simulated cells: whether cells of the same type and donor were learned from under the case, bool."""
 
 CHANGE: Final = "scssl_change"
-"""``varm`` of simulated cells: table, genes by groups, change of log1p of mean counts per 10,000. With "_sd": how far it
-may be off."""
+"""``varm`` of simulated cells: table, genes by groups, change of log1p of mean counts per 10,000. With "_sd": how far
+it may be off."""
 
 SETTINGS: Final = "scssl"
 """``uns``: settings, versions and provenance of what scssl wrote; one sub-dictionary per task."""

@@ -198,6 +198,16 @@ def _edit(folder, **changes):
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+def test_somebodys_readme_is_not_replaced(folder, tmp_path):
+    (tmp_path / "README.md").write_text("my project")
+    model = scssl.load(folder)
+    for overwrite in (False, True):
+        with pytest.raises(SettingsError, match=r"holds a README\.md that is no model's"):
+            model.save(tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "my project"
+
+
 def test_a_run_folder_is_not_overwritten_by_accident(adata, copy, tmp_path):
     with pytest.raises(SettingsError, match="--overwrite"):
         scssl.pretrain(adata, preset="small", out=copy)

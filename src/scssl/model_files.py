@@ -102,10 +102,14 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     Raises
     ------
     SettingsError
-        If `path` holds a model already and `overwrite` is not set, or is a file.
+        If `path` holds a model already and `overwrite` is not set, is a file, or holds somebody's README.md.
     """
     if path.is_file() or ((path / CONFIG).exists() and not overwrite):
         message = f"{path} exists already; choose another folder, or overwrite it"
+        raise SettingsError(message)
+    # Weights come first when a model is saved, so a card alone is none of ours.
+    if (path / CARD).exists() and not (path / CONFIG).exists() and not (path / WEIGHTS).exists():
+        message = f"{path} holds a {CARD} that is no model's, and would be replaced; choose another folder"
         raise SettingsError(message)
 
 

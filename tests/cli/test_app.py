@@ -169,3 +169,29 @@ def test_module_can_be_run():
     done = scssl("--version")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
     assert app_module.__doc__
+
+
+PENDING = """
+import asyncio, sys
+from scssl.cli import app
+
+async def reading():
+    await asyncio.sleep(1000)
+
+loop = asyncio.new_event_loop()
+task = loop.create_task(reading())
+loop.run_until_complete(asyncio.sleep(0))
+
+def interrupted(tokens):
+    raise KeyboardInterrupt
+
+app._parse_and_run = interrupted
+sys.exit(app.main(["check", "x"]))
+"""
+
+
+def test_what_was_being_read_is_left_without_a_word():
+    """zarr reads in tasks, and asyncio complains at exit of those that nobody waits for any more."""
+    done = subprocess.run([sys.executable, "-c", PENDING], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "error: interrupted\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -155,8 +156,14 @@ def _note_interrupts() -> list[int]:
 
 
 def _interrupted() -> int:
+    _leave_tasks()
     _fail("interrupted", as_json=False)
     return 130
+
+
+def _leave_tasks() -> None:
+    """Let reads and writes that zarr had begun end without a word: their pending tasks are told of at exit."""
+    logging.getLogger("asyncio").disabled = True
 
 
 def _parse_and_run(tokens: list[str]) -> int:
@@ -188,6 +195,7 @@ def _run(command: Callable[..., Any], bound: BoundArguments) -> int:
     except ScsslError as error:
         return _fail(str(error), as_json=common.json)
     except KeyboardInterrupt as stop:
+        _leave_tasks()
         _fail(str(stop) or "interrupted", as_json=common.json)
         return getattr(stop, "exit_code", 130)
     except BrokenPipeError:

@@ -293,8 +293,8 @@ def test_memory_of_batches_that_are_held_is_theirs(corpus):
 
 
 def test_pinned_memory(corpus, monkeypatch):
-    pinned = []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self.data_ptr()) or self.clone())
+    pinned = []  # kept, so that nothing else gets their memory
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self.clone())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     plain = list(corpus.loader(batch_size=20, pin_memory=True, labels=LABELS))
     assert not pinned  # and no error
@@ -303,7 +303,8 @@ def test_pinned_memory(corpus, monkeypatch):
     batches = list(loader)
     for batch, expected in zip(batches, plain, strict=True):
         tensors = [batch.values, batch.indices, batch.indptr, batch.size_factor, batch.cell, batch.labels["donor"]]
-        assert not {t.data_ptr() for t in tensors} & set(pinned)  # what is given out are the copies
+        # What is given out are the copies.
+        assert not {t.data_ptr() for t in tensors} & {t.data_ptr() for t in pinned}
         assert batch.values.equal(expected.values)
         assert batch.labels["donor"].equal(expected.labels["donor"])
 

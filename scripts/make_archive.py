@@ -1,4 +1,4 @@
-"""Write tests/archives/VERSION: a corpus, a model and an annotator as this version of scssl writes them.
+"""Write tests/archives/VERSION: a corpus, a model and every saved task as this version of scssl writes them.
 
 Run once per release, and commit what it writes: later versions must read it for ever.
 Usage: python scripts/make_archive.py [FOLDER]
@@ -58,6 +58,7 @@ def main(folder: Path) -> None:
     batches = list(corpus.loader(split="val", batch_size=64, shuffle=False))
     counts = sp.vstack([sp.csr_matrix((b.values, b.indices, b.indptr), shape=(b.n_cells, b.n_genes)) for b in batches])
     query = ad.AnnData(counts.astype(np.float32), var=pd.DataFrame(index=corpus.panel.ids))
+    save_tasks(folder, query)
     known = {
         "fingerprint": corpus.fingerprint,
         "cells": {split: corpus.n_cells(split) for split in ("train", "val", "test")},
@@ -69,6 +70,47 @@ def main(folder: Path) -> None:
         "labels": [str(label) for label in annotator.annotate(query).labels],
     }
     (folder / "known.json").write_text(json.dumps(known, indent=0) + "\n", encoding="utf-8")
+
+
+def save_tasks(folder: Path, query: ad.AnnData) -> None:
+    """Write the other saved tasks, and what they say of the cells of the archive."""
+    model, out = scssl.load(folder / "model"), folder / "tasks"
+    cells = scssl.datasets.simulate_atlas(
+        300, 80, n_types=2, n_donors=6, n_studies=2, n_proteins=3, batches_per_study=1, composition_effect=1.5, seed=1
+    )
+    # Not where the model was.
+    model_capsule.machine, model_capsule.command_line = dict, str
+    asked = {"condition": "condition", "control": "healthy", "case": "disease", "donor": "donor"}
+    asked["cell_type"] = "cell_type"
+    tasks, on = scssl.tasks, {"device": "cpu"}
+    probe = tasks.Annotator(model, mode="probe").fit(cells, labels="cell_type", **on)
+    translator = tasks.Translator(model, to="protein", mode="zero_shot", k=3).fit(cells[:60].copy(), **on)
+    head = tasks.Translator(model, to="protein").fit(cells, **on)
+    reconstructor = tasks.Reconstructor(model).fit(cells, **on)
+    integrator = tasks.Integrator(model, batch="study").fit(cells[::2].copy(), **on)
+    similar = tasks.SimilarCells(model, k=2).fit(cells[::4].copy(), **on)
+    simulator = tasks.Simulator(model).fit(cells, **asked, **on)
+    cells.obsm["X_rep"] = model.embed(cells, **on)
+    comparer = tasks.Comparer(use_rep="X_rep", kinds=("composition", "state")).fit(cells, **asked)
+    saved = {
+        "annotator": probe, "translator": translator, "translator_head": head, "reconstructor": reconstructor,
+        "integrator": integrator, "similar": similar, "simulator": simulator, "comparison": comparer,
+    }  # fmt: skip
+    for name, task in saved.items():
+        task.save(out / name)
+    query.obs["study"] = "study_1"
+    said = {
+        "annotator": probe.scores(query, **on)[0],
+        "translator": translator.translate(query, **on).values["scaled"],
+        "translator_head": head.translate(query, **on).values["scaled"],
+        "reconstructor": reconstructor.reconstruct(query, **on).sd,
+        "integrator": integrator.integrate(query, **on).embedding,
+        "similar": similar.predict(query, **on)["distance"].to_numpy(),
+        "simulator": next(iter(simulator.fitted.learned.values())).change,
+        "comparison": comparer.comparison.state["relative_shift"].to_numpy(dtype=float),
+    }
+    for name, values in said.items():
+        np.save(out / f"{name}.npy", np.asarray(values, dtype=np.float32))
 
 
 if __name__ == "__main__":

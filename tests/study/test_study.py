@@ -113,7 +113,7 @@ def test_an_interrupted_study_goes_on(done, two_studies, tiny_corpus, tiny_plan,
         return real(work, method, fit, network)
 
     monkeypatch.setattr(fitting, "_predict", stops)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"all is saved, go on with .*out by the same command"):
         study(two_studies, tiny_corpus, tiny_plan, tmp_path / "out")
     kept = sorted((tmp_path / "out" / "results").iterdir())
     assert len(kept) == 7

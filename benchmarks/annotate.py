@@ -1,6 +1,7 @@
 """Naming cells of new donors and new studies: scssl in all modes, simple baselines, and peers, on the same reference.
 
     OMP_NUM_THREADS=1 PEERS_PYTHON=... python -m benchmarks.annotate [--folder DIR] [--seeds 3] [--tasks kang_donors]
+        [--methods scanvi]
 
 Tasks: Kang et al.'s donors left out (two folds of four; every cell is predicted once), pbmc3k as their reference,
 they for pbmc3k, and the immune corpus' labelled cells for a pancreatic tumour and for lymphoid organs, where types
@@ -48,10 +49,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keeps corpora, models and predictions")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", default="", help="names, separated by commas; all by default")
+    parser.add_argument("--methods", default="", help="likewise")
     parser.add_argument("--only-kept", action="store_true", help="score what is in the folder, and run nothing")
     given = parser.parse_args()
     peers = os.environ.get("PEERS_PYTHON", "")
     methods = [*(f"scssl {mode}" for mode in MODES), *BASELINES, *(PEERS if peers or given.only_kept else ())]
+    methods = [name for name in methods if not given.methods or name in given.methods.split(",")]
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)

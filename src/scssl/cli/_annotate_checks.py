@@ -64,10 +64,10 @@ def check_apart(model: Path, results: dict[str, Path | None]) -> None:
 
 def check_saved(model: Path, given: dict[str, Any]) -> None:
     """Without a reference, the model has to be an annotator, whose settings are settled."""
-    from scssl.tasks.annotate.files import SETTINGS
+    from scssl.tasks.annotate.files import KIND
 
     chosen = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
-    if not (model / SETTINGS).is_file():
+    if not KIND.is_at(model):
         missing = " and ".join(f"--{name}" for name in ("reference", "labels") if given[name] is None)
         message = f"{model} is not a saved annotator, so give {missing}: labelled cells to name others by"
         raise SettingsError(message)
@@ -75,16 +75,5 @@ def check_saved(model: Path, given: dict[str, Any]) -> None:
         message = (
             f"{', '.join(chosen)} cannot be chosen for the annotator {model}: they were settled when it was made. Give "
             "a model with --model, and --reference and --labels, to make another one"
-        )
-        raise SettingsError(message)
-
-
-def check_folder(save: Path | None, *, overwrite: bool) -> None:
-    """Nothing but an annotator is replaced by another."""
-    from scssl.tasks.annotate.files import SETTINGS
-
-    if save is not None and save.exists() and not (overwrite and (save / SETTINGS).is_file()):
-        message = f"{save} exists already; choose another folder for --save" + (
-            ", this one is no annotator" if overwrite else ", or add --overwrite"
         )
         raise SettingsError(message)

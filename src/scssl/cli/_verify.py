@@ -90,7 +90,7 @@ def _verify_one(folder: Path, *, corpus: Path | None) -> list[Finding]:
 
 def _sealed(folder: Path) -> list[Finding]:
     """Check a saved task, whose settings hold the checksums of its files and of themselves."""
-    from scssl.tasks.annotate.seal import check
+    from scssl.tasks.seal import check
 
     findings = []
     for arrays, settings in SETTINGS_OF.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from scssl.cli._annotate_checks import check_apart, check_effect, check_folder, check_saved
+from scssl.cli._annotate_checks import check_apart, check_effect, check_saved
 from scssl.cli._annotate_outcome import outcome
 from scssl.cli._estimate import estimate, seconds_to_explain, seconds_to_learn
 from scssl.cli._record import Record
@@ -112,6 +112,7 @@ def annotate(
     from scssl.errors import SettingsError
     from scssl.log import logger
     from scssl.tasks import Annotator
+    from scssl.tasks.annotate.files import KIND
     from scssl.tasks.annotate.labels import read_label_map
     from scssl.tasks.annotate.learn import place_labels
     from scssl.tasks.output import prepare_output, write_results
@@ -141,7 +142,8 @@ def annotate(
         tree, where = annotator.fitted.tree, str(model)
         known, n_reference = annotator.fitted.reference.classes, len(annotator.fitted.reference.codes)
     else:
-        check_folder(save, overwrite=overwrite)
+        if save is not None:
+            KIND.check_place(save, overwrite=overwrite, option="--save")
         check_effect(given, donor=donor, ontology=ontology, named=truth is not None or save is not None)
         cells = _read_known(reference, labels=labels, layer=reference_layer)
         known, n_reference, where = sorted(set(cells)), len(cells), f"obs[{labels!r}] of {reference}"

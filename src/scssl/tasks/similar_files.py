@@ -16,7 +16,7 @@ import pandas as pd
 
 from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions, why_unwritable
-from scssl.tasks.annotate.seal import check, seal
+from scssl.tasks.seal import check, seal
 from scssl.tasks.similar import Backend, Reference
 
 if TYPE_CHECKING:

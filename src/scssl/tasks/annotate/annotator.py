@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from scssl.errors import SettingsError
 from scssl.tasks.annotate import files
 from scssl.tasks.annotate.apply import apply, describe, score_labels
 from scssl.tasks.annotate.labels import UNLABELLED, read_label_map
 from scssl.tasks.annotate.learn import learn
 from scssl.tasks.annotate.settings import AnnotatorSettings, Calibrate, ClassWeight, Mode
+from scssl.tasks.task import SavedTask, open_model
 from scssl.training.finetuning import FineTuning
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Embedder(Protocol):
         """Embed cells, (n_cells, n_latent)."""
 
 
-class Annotator:
+class Annotator(SavedTask[AnnotatorSettings, "Fitted"]):
     """Label cells by a labelled reference, in the space of a pre-trained encoder.
 
     ``zero_shot``: each cell gets the label that most of its `k` nearest reference cells have (Euclidean distance
@@ -84,6 +84,9 @@ class Annotator:
     >>> annotator.predict(query).obs["scssl_label"]  # doctest: +SKIP
     """
 
+    _files = files
+    _fit_first = "this annotator has no reference yet: call fit(reference, labels=...) first"
+
     def __init__(
         self,
         model: Embedder | Path | str,
@@ -100,13 +103,8 @@ class Annotator:
             mode=mode, k=k, class_weight=class_weight, calibrate=calibrate, error_rate=error_rate,
             error_budget=error_budget, finetuning=finetuning or FineTuning(),
         )  # fmt: skip
-        self.model_name = "in memory"
-        if isinstance(model, str | Path):
-            from scssl.model import load
-
-            self.model_name = str(model)
-            model = load(model)
-        self.model: Embedder = model
+        opened, self.model_name = open_model(model)
+        self.model: Embedder = opened
         self.fitted: Fitted | None = None
 
     @property
@@ -324,45 +322,3 @@ class Annotator:
         from scssl.tasks.annotate.explain import explain
 
         return explain(self, query, n_top=n_top, layer=layer, device=device)
-
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the annotator, its model included, to a folder that works alone.
-
-        Parameters
-        ----------
-        path
-            Folder to make.
-        overwrite
-            Replace an annotator that is there.
-
-        Raises
-        ------
-        SettingsError
-            If `fit` has not been called, or there is something at `path`.
-        """
-        files.write(Path(path), self._fitted(), settings=self.settings, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read an annotator from a folder. Nothing is unpickled and nothing executed.
-
-        Parameters
-        ----------
-        path
-            Folder written by `save`.
-
-        Raises
-        ------
-        FormatError
-            If the folder is not an annotator, or is truncated, altered or of a later version.
-        """
-        settings, fitted = files.read(Path(path))
-        annotator = cls(fitted.model)
-        annotator.settings, annotator.fitted, annotator.model_name = settings, fitted, str(path)
-        return annotator
-
-    def _fitted(self) -> Fitted:
-        if self.fitted is None:
-            message = "this annotator has no reference yet: call fit(reference, labels=...) first"
-            raise SettingsError(message)
-        return self.fitted

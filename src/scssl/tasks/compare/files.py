@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from scssl.errors import FormatError, SettingsError
-from scssl.tasks.annotate.seal import check, seal
 from scssl.tasks.compare.comparison import TABLES, Comparison
+from scssl.tasks.seal import check, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

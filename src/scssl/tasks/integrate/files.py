@@ -15,10 +15,10 @@ import numpy as np
 
 from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
-from scssl.tasks.annotate.seal import check, seal
 from scssl.tasks.integrate.correct import arrays_of, from_arrays
 from scssl.tasks.integrate.fitted import Fitted
 from scssl.tasks.integrate.settings import IntegratorSettings
+from scssl.tasks.seal import check, seal
 from scssl.training.config import from_dict
 
 FORMAT: Final = "scssl-integrator"

@@ -14,9 +14,9 @@ import numpy as np
 
 from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
-from scssl.tasks.annotate.seal import check, seal
 from scssl.tasks.reconstruct.learn import Fitted
 from scssl.tasks.reconstruct.settings import ReconstructorSettings
+from scssl.tasks.seal import check, seal
 from scssl.training.config import from_dict
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 
 from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
-from scssl.tasks.annotate.seal import check, seal
+from scssl.tasks.seal import check, seal
 from scssl.tasks.simulate.cells import Columns
 from scssl.tasks.simulate.fitted import Fitted
 from scssl.tasks.simulate.judge import Verdict

@@ -15,7 +15,7 @@ import numpy as np
 
 from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
-from scssl.tasks.annotate.seal import check, seal
+from scssl.tasks.seal import check, seal
 from scssl.tasks.translate.fitted import Fitted, Neighbours
 from scssl.tasks.translate.scale import Scale
 from scssl.tasks.translate.settings import GIVES, TranslatorSettings

@@ -1,4 +1,4 @@
-"""The checksums of a saved annotator or other task: of every file it is read from, and of the one that holds them."""
+"""The checksums of a saved task: of every file it is read from, and of the one that holds them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def seal(folder: Path, content: Mapping[str, Any]) -> str:
     return text.replace(_BLANK, hashlib.sha256(text.encode()).hexdigest(), 1)
 
 
-def check(settings: Path, *, text: str, content: Mapping[str, Any], what: str = "annotator") -> None:
+def check(settings: Path, *, text: str, content: Mapping[str, Any], what: str) -> None:
     """Make sure that settings, and every file they name, are as they were saved.
 
     Parameters

@@ -12,7 +12,7 @@ import scssl
 from scssl.cli.app import main
 from scssl.errors import FormatError
 from scssl.tasks import Annotator
-from scssl.tasks.annotate.files import SETTINGS
+from scssl.tasks.annotate.files import KIND
 
 FILES = {
     "annotator.json", "reference.safetensors", "classifier.safetensors", "trust.safetensors", "model/config.json",
@@ -41,7 +41,7 @@ def copy(saved, tmp_path):
 def test_every_file_but_the_card_is_sealed(saved):
     there = {file.relative_to(saved).as_posix() for file in saved.rglob("*") if file.is_file()}
     assert there == FILES | {"model/README.md"}
-    assert set(json.loads((saved / SETTINGS).read_text())["files"]) == FILES - {SETTINGS}
+    assert set(json.loads((saved / KIND.settings).read_text())["files"]) == FILES - {KIND.settings}
     Annotator.load(saved)
 
 
@@ -52,7 +52,7 @@ def test_a_flipped_bit_is_noticed_and_the_file_named(copy, name):
     rng = np.random.default_rng(len(whole))
     # The first and last byte, some in between, and in the settings those of the version and the checksum's name.
     places = {0, len(whole) - 1, *rng.integers(0, len(whole), 6).tolist()}
-    if name == SETTINGS:
+    if name == KIND.settings:
         places |= {whole.index(b'"format_version": 3') + 18, whole.index(b"sha256"), whole.index(b"files")}
     for place in sorted(places):
         bit = 1 << int(rng.integers(0, 7))

@@ -54,7 +54,8 @@ def _done(function: Callable[[Work, T], None], work: Work, items: Sequence[T], *
     """Do the pieces, and tell of each when it is finished."""
     if jobs == 1 or len(items) < 2:
         for item in items:
-            yield function(work, item)
+            function(work, item)
+            yield
         return
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
 

@@ -112,6 +112,21 @@ def test_something_else_as_the_model(base, tmp_path, out, capsys):
         )
 
 
+def test_links_that_lead_to_themselves(base, tmp_path, out, capsys):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for place in (tmp_path / "loop", tmp_path / "a"):
+        commands = {
+            **that_read_a_model(base, place, out),
+            **{f"corpus {name}": argv for name, argv in that_read_a_corpus(base, place, out).items()},
+            "labels": ["labels", place, "--labels", "cell_type", "--out", out / "l.csv"],
+            "verify a run": ["verify", place],
+            "report": ["report", place, "--out", out / "report.html"],
+        }
+        all_refused(capsys, commands, out=out, words="", names=[place.name], untouched=[base.corpus])
+
+
 @pytest.mark.parametrize("damage", [missing, truncated])
 @pytest.mark.parametrize(("kind", "settings"), [("annotator", "annotator.json"), ("search", "similar.json")])
 def test_saved_tasks_that_were_altered(base, tmp_path, out, capsys, kind, settings, damage):

@@ -132,3 +132,5 @@ def test_refusals(cells):
         integration_scores(x, batch=batch, labels=["t"] * N, before=x)
     with pytest.raises(DataError, match="one of them in two batches"):
         integration_scores(x, batch=batch, labels=batch, before=x)
+    with pytest.raises(DataError, match="several cells in one"):
+        integration_scores(x, batch=np.arange(N).astype(str), labels=batch, before=x)

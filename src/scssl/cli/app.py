@@ -210,6 +210,11 @@ def _run(command: Callable[..., Any], bound: BoundArguments) -> int:
         where = f"{name}: " if name else ""
         full = ". Free some space, or choose an output on another disk" if error.errno == errno.ENOSPC else ""
         return _fail(f"{where}{error.strerror or error}{full}", as_json=common.json)
+    except RuntimeError as error:
+        # So pathlib refuses to follow a path, where the system's own words would be an OSError.
+        if not str(error).startswith("Symlink loop"):
+            raise
+        return _fail(f"{error}: a link that leads to itself; give the path of the file or folder", as_json=common.json)
     if isinstance(outcome, Outcome):
         _show(outcome, as_json=common.json)
         return outcome.exit_code

@@ -205,10 +205,13 @@ def _check(x: NDArray[np.float32], batch: NDArray[Any], before: NDArray[np.float
 
 def _check_labels(names: NDArray[Any], batch: NDArray[Any]) -> None:
     pairs = np.unique(np.stack([names, batch]), axis=1)
-    shared = np.unique(pairs[0], return_counts=True)[1].max(initial=0) > 1
+    n_batches, n_cells = (np.unique(array, return_counts=True)[1] for array in (pairs[0], names))
+    # Where every cell of a label is a batch of its own, none lies nearer to its batch than to others.
+    shared = bool(((n_batches > 1) & (n_batches < n_cells)).any())
     if len(names) < 20 or len(np.unique(names)) < 2 or len(np.unique(batch)) < 2 or not shared:
         message = (
             f"integration scores: {len(names)} labelled cells with {len(np.unique(names))} label(s); at least 20 cells "
-            "with two labels are needed, one of them in two batches. Leave the labels out for scores of mixing alone"
+            "with two labels are needed, one of them in two batches and with several cells in one. Leave the labels "
+            "out for scores of mixing alone"
         )
         raise DataError(message)

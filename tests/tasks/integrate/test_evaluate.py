@@ -102,6 +102,9 @@ def test_refusals(integrator, study):
         integrator.evaluate(study, labels="types")
     with pytest.raises(DataError, match="max_cells is 3"):
         integrator.evaluate(study, max_cells=3)
+    few = study[::40].copy()
+    with pytest.raises(DataError, match="cells with counts are too few to score"):
+        integrator.evaluate(few)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,11 @@ def evaluate(
             "show; give labels to see whether types were kept"
         )
     rows = np.flatnonzero(~found.empty)
+    if len(rows) < 20:
+        message = (
+            f"{file}: {len(rows)} cells with counts are too few to score how they are mixed; at least 20 are needed"
+        )
+        raise DataError(message)
     if len(rows) > max_cells:
         rows = np.sort(np.random.default_rng([seed, 0xE7]).choice(rows, max_cells, replace=False))
         notes.append(f"{max_cells:,} of {len(found.embedding):,} cells, drawn at random, were scored")

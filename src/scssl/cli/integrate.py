@@ -82,8 +82,8 @@ def integrate(
     from scssl.errors import SettingsError, import_extra
     from scssl.log import logger
     from scssl.tasks.integrate import Integrator
-    from scssl.tasks.integrate import files as saved
     from scssl.tasks.integrate.evaluate import evaluate as score
+    from scssl.tasks.integrate.files import KIND
     from scssl.tasks.integrate.fitted import read_batches
     from scssl.tasks.output import prepare_output, write_results
 
@@ -94,14 +94,14 @@ def integrate(
         message = f"{figures} exists already; choose another folder for --figures"
         raise SettingsError(message)
     if save is not None:
-        saved.check_place(save, overwrite=overwrite)
+        KIND.check_place(save, overwrite=overwrite, option="--save")
     scored = evaluate or labels is not None
     # Before an hour's work rather than after it.
     for name in ("scib_metrics", "harmonypy") if scored else ():
         import_extra(name, extra="integrate")
     for name in ("matplotlib", "umap") if figures is not None else ():
         import_extra(name, extra="report")
-    maps = (model / saved.SETTINGS).is_file()
+    maps = KIND.is_at(model)
     given = {"mode": mode, "correct": correct}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = _check(model, maps=maps, batch=batch, chosen=chosen, save=save, scored=scored)

@@ -100,7 +100,7 @@ def reconstruct(
     from scssl.log import logger
     from scssl.tasks import Reconstructor
     from scssl.tasks.output import prepare_output
-    from scssl.tasks.reconstruct.files import SETTINGS, check_place
+    from scssl.tasks.reconstruct.files import KIND
 
     record = Record()
     also = [] if reference is None else [reference]
@@ -110,14 +110,14 @@ def reconstruct(
         import_extra("matplotlib", extra="report")
     given: dict[str, Any] = {"mode": mode, "loss": loss, "epochs": epochs, "source": source}
     given = {name: value for name, value in given.items() if value is not None}
-    saved = (model / SETTINGS).is_file()
+    saved = KIND.is_at(model)
     _check(
         {**given, "reference": reference, "reference_layer": reference_layer, "save": save} if saved else {},
         model=model, mode=mode or "zero_shot", file=file, reference=reference, evaluate=evaluate, labels=labels,
         figures=figures,
     )  # fmt: skip
     if save is not None:
-        check_place(save, overwrite=overwrite)
+        KIND.check_place(save, overwrite=overwrite, option="--save")
     wanted = [word.strip() for word in write.split(",") if word.strip()]
     with open_source(file, layer=layer) as opened:
         n_cells, n_features, columns = opened.n_cells, opened.n_features, list(opened.obs.columns)

@@ -74,12 +74,13 @@ def similar(
     from scssl.corpus.sources.source import open_source
     from scssl.errors import SettingsError
     from scssl.log import logger
-    from scssl.tasks import SimilarCells, similar_files
+    from scssl.tasks import SimilarCells
+    from scssl.tasks.similar_files import KIND
 
     _check_out(out, file=file, reference=reference, overwrite=overwrite)
     check_apart(model, {"--out": out, "--save": save})
     if save is not None:
-        similar_files.check_place(save, overwrite=overwrite)
+        KIND.check_place(save, overwrite=overwrite, option="--save")
     with open_source(file, layer=layer) as source:
         n_cells, n_features = source.n_cells, source.n_features
         if truth is not None:
@@ -88,7 +89,7 @@ def similar(
             read_labels(source.obs, truth, file=source.file)
     given: dict[str, Any] = {"k": k, "backend": backend}
     given = {name: value for name, value in given.items() if value is not None}
-    kept = (model / similar_files.SETTINGS).is_file()
+    kept = KIND.is_at(model)
     if kept:
         more = {**given, "reference": reference, "columns": columns, "save": save, "reference_layer": reference_layer}
         more.pop("k", None)

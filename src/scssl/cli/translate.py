@@ -199,14 +199,12 @@ def _check(
 ) -> None:
     """Refuse what has no effect, and what cannot be told from what was given, before any work."""
     from scssl.errors import SettingsError
-    from scssl.tasks.translate.files import SETTINGS
+    from scssl.tasks.translate.files import KIND
 
     message = ""
-    if save is not None and save.exists() and not (overwrite and (save / SETTINGS).is_file()):
-        message = f"{save} exists already; choose another folder for --save" + (
-            ", this one is no translator" if overwrite else ", or add --overwrite"
-        )
-    is_saved = (model / SETTINGS).is_file()
+    if save is not None:
+        KIND.check_place(save, overwrite=overwrite, option="--save")
+    is_saved = KIND.is_at(model)
     if reference is None and not is_saved:
         message = (
             f"{model} is not a saved translator, so give --reference: cells in which both modalities were measured"

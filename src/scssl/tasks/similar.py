@@ -16,6 +16,7 @@ from scssl.errors import DataError, SettingsError, import_extra, require
 from scssl.tasks.annotate.knn import nearest
 from scssl.tasks.annotate.labels import UNLABELLED, read_labels
 from scssl.tasks.annotate.quality import read_quality
+from scssl.tasks.task import open_model
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -98,13 +99,7 @@ class SimilarCells:
         if backend == "faiss":
             import_extra("faiss", extra="faiss")
         self.k, self.backend = k, backend
-        self.model_name = "in memory"
-        if isinstance(model, str | Path):
-            from scssl.model import load
-
-            self.model_name = str(model)
-            model = load(model)
-        self.model: CellModel = model
+        self.model, self.model_name = open_model(model)
         self.reference: Reference | None = None
 
     def fit(

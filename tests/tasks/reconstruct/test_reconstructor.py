@@ -164,7 +164,7 @@ def test_save_and_load_give_the_same(models, cells, tmp_path, loss):
         before.save(tmp_path / "r")
     before.save(tmp_path / "r", overwrite=True)
     (tmp_path / "mine").mkdir()
-    with pytest.raises(SettingsError, match="it is no reconstructor"):
+    with pytest.raises(SettingsError, match="it is not a reconstructor"):
         before.save(tmp_path / "mine", overwrite=True)
 
 

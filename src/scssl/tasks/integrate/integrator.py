@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scssl.errors import DataError, SettingsError
+from scssl.errors import DataError
 from scssl.log import logger
 from scssl.tasks.annotate.quality import read_quality
 from scssl.tasks.integrate import files
 from scssl.tasks.integrate.correct import fit_correction
 from scssl.tasks.integrate.fitted import FEW, Fitted, Integration, read_batches
 from scssl.tasks.integrate.settings import Correct, IntegratorSettings, Mode
+from scssl.tasks.task import SavedTask, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from scssl.training.devices import Device
 
 
-class Integrator:
+class Integrator(SavedTask[IntegratorSettings, Fitted]):
     """Bring the batches of a study together, in the space of a pre-trained encoder.
 
     ``zero_shot``: the encoder stays as it is. ``finetune``: it first goes on with its training on the cells of the
@@ -57,6 +58,9 @@ class Integrator:
     >>> integrator.predict(adata).obsm["X_scssl_integrated"]  # doctest: +SKIP
     """
 
+    _files = files
+    _fit_first = "this integrator has no study yet: call fit(study) first"
+
     def __init__(
         self,
         model: CellModel | Path | str,
@@ -68,13 +72,7 @@ class Integrator:
     ) -> None:
         self.settings = IntegratorSettings(mode=mode, correct=correct, steps=steps)
         self.batch = batch
-        self.model_name = "in memory"
-        if isinstance(model, str | Path):
-            from scssl.model import load
-
-            self.model_name = str(model)
-            model = load(model)
-        self.model: CellModel = model
+        self.model, self.model_name = open_model(model)
         self.fitted: Fitted | None = None
 
     @property
@@ -264,47 +262,9 @@ class Integrator:
             unlabelled=UNLABELLED if unlabelled is None else unlabelled, max_cells=max_cells, seed=seed,
         )  # fmt: skip
 
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the integrator, its model included, to a folder that works alone.
-
-        Parameters
-        ----------
-        path
-            Folder to make.
-        overwrite
-            Replace an integrator that is there.
-
-        Raises
-        ------
-        SettingsError
-            If `fit` has not been called, or there is something at `path`.
-        """
-        files.write(Path(path), self._fitted(), settings=self.settings, overwrite=overwrite)
-
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read an integrator from a folder. Nothing is unpickled and nothing executed.
-
-        Parameters
-        ----------
-        path
-            Folder written by `save`.
-
-        Raises
-        ------
-        FormatError
-            If the folder is not an integrator, or is truncated, altered or of a later version.
-        """
-        settings, fitted = files.read(Path(path))
-        integrator = cls(fitted.model, batch=fitted.column)
-        integrator.settings, integrator.fitted, integrator.model_name = settings, fitted, str(path)
-        return integrator
-
-    def _fitted(self) -> Fitted:
-        if self.fitted is None:
-            message = "this integrator has no study yet: call fit(study) first"
-            raise SettingsError(message)
-        return self.fitted
+    def _from(cls, fitted: Fitted) -> Self:
+        return cls(fitted.model, batch=fitted.column)
 
     def _describe(self) -> dict[str, Any]:
         fitted, settings = self._fitted(), self.settings

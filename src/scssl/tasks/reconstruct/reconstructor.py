@@ -13,6 +13,7 @@ from scssl.tasks.reconstruct.learn import Fitted, learn
 from scssl.tasks.reconstruct.readout import Readout, check_readable
 from scssl.tasks.reconstruct.sample import draw
 from scssl.tasks.reconstruct.settings import Likelihood, Mode, ReconstructorSettings
+from scssl.tasks.task import SavedTask, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ LEAST_CELLS = 10
 """Cells without which nothing can be scored."""
 
 
-class Reconstructor:
+class Reconstructor(SavedTask[ReconstructorSettings, Fitted]):
     """Read the expression of all genes of a model's panel, measured or not, from its decoder.
 
     ``zero_shot``: the pre-trained model as it is. ``finetune``: its pre-training goes on with the cells of a reference,
@@ -66,6 +67,8 @@ class Reconstructor:
     >>> reconstructor.predict(query).layers["scssl_expression"]  # doctest: +SKIP
     """
 
+    _files = files
+
     def __init__(
         self,
         model: CellModel | Path | str,
@@ -76,16 +79,10 @@ class Reconstructor:
         source: str = "",
     ) -> None:
         self.settings = ReconstructorSettings(mode=mode, loss=loss, epochs=epochs, source=source)
-        self.model_name = "in memory"
-        if isinstance(model, str | Path):
-            from scssl.model import load
-
-            self.model_name = str(model)
-            model = load(model)
-        self.model: CellModel = model
+        self.model, self.model_name = open_model(model)
         self.fitted: Fitted | None = None
         if mode == "zero_shot":
-            check_readable(model)
+            check_readable(self.model)
 
     @property
     def mode(self) -> Mode:
@@ -299,42 +296,6 @@ class Reconstructor:
             gene_share=fitted.model.encoder.gene_share.cpu().numpy(), how=hold_out,
             share=SHARES.get(hold_out, 0.5) if share is None else share, seed=seed, others=others,
         )  # fmt: skip
-
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the reconstructor, its model included, to a folder that works alone.
-
-        Parameters
-        ----------
-        path
-            Folder to make.
-        overwrite
-            Replace a reconstructor that is there.
-
-        Raises
-        ------
-        SettingsError
-            If `fit` has not been called, or there is something at `path`.
-        """
-        files.write(Path(path), self._fitted(), settings=self.settings, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a reconstructor from a folder. Nothing is unpickled and nothing executed.
-
-        Parameters
-        ----------
-        path
-            Folder written by `save`.
-
-        Raises
-        ------
-        FormatError
-            If the folder is not a reconstructor, or is truncated, altered or of a later version.
-        """
-        settings, fitted = files.read(Path(path))
-        reconstructor = cls(fitted.model)
-        reconstructor.settings, reconstructor.fitted, reconstructor.model_name = settings, fitted, str(path)
-        return reconstructor
 
     def _fitted(self) -> Fitted:
         if self.fitted is not None:

@@ -1,74 +1,45 @@
-"""The folder of a saved translator: settings, head and model."""
+"""What the folder of a saved translator holds: settings, head and model."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
 from dataclasses import asdict
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from scssl.errors import FormatError, SettingsError
-from scssl.files import usual_permissions
-from scssl.tasks.seal import check, seal
+from scssl.tasks.saved import Kind, read_arrays, read_model, take
 from scssl.tasks.translate.fitted import Fitted, Neighbours
 from scssl.tasks.translate.scale import Scale
 from scssl.tasks.translate.settings import GIVES, TranslatorSettings
 from scssl.training.config import from_dict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from scssl.nn.heads import ReadoutHead
 
-FORMAT, FORMAT_VERSION = "scssl-translator", 1
-SETTINGS, WEIGHTS, MODEL = "translator.json", "translator.safetensors", "model"
-MAX_SETTINGS_BYTES: Final = 256 * 2**20
+WEIGHTS: Final = "translator.safetensors"
 HEAD: Final = "head."
+KIND: Final = Kind(
+    named="a translator", format="scssl-translator", version=1, settings="translator.json",
+    holds={"settings": dict, "scale": dict, "reference": str, "target": str, "n_cells": int, "training": dict},
+)  # fmt: skip
 
 
 def write(path: Path, fitted: Fitted, *, settings: TranslatorSettings, overwrite: bool) -> None:
-    """Write a folder that appears only when complete.
-
-    Raises
-    ------
-    SettingsError
-        If there is something at `path` that is not a translator to overwrite.
-    """
-    from safetensors.numpy import save_file
-
-    if path.exists() and not (overwrite and (path / SETTINGS).is_file()):
-        fix = "it is not a translator, choose another folder" if overwrite else "choose another folder, or overwrite it"
-        message = f"{path} exists already; {fix}"
-        raise SettingsError(message)
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=f".{path.name}-") as scratch:
-        folder = Path(scratch) / "new"
-        folder.mkdir()
-        fitted.model.save(folder / MODEL)
-        save_file({name: np.ascontiguousarray(a) for name, a in _arrays(fitted).items()}, folder / WEIGHTS)
-        usual_permissions(folder / WEIGHTS)
-        content = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "scssl_version": version("scssl"),
-            "settings": asdict(settings),
-            "scale": fitted.scale.to_dict(),
-            "reference": fitted.reference,
-            "target": fitted.target,
-            "n_cells": fitted.n_cells,
-            "fingerprint": fitted.fingerprint,
-            "training": fitted.training,
-        }
-        (folder / SETTINGS).write_text(seal(folder, content), encoding="utf-8", newline="\n")
-        if path.exists():
-            shutil.move(path, Path(scratch) / "old")
-        os.replace(folder, path)  # noqa: PTH105
+    """Write a folder that appears only when complete; see `Kind.write`."""
+    content = {
+        "settings": asdict(settings),
+        "scale": fitted.scale.to_dict(),
+        "reference": fitted.reference,
+        "target": fitted.target,
+        "n_cells": fitted.n_cells,
+        "fingerprint": fitted.fingerprint,
+        "training": fitted.training,
+    }
+    KIND.write(path, content, model=fitted.model, arrays={WEIGHTS: _arrays(fitted)}, overwrite=overwrite)
 
 
 def read(path: Path) -> tuple[TranslatorSettings, Fitted]:
@@ -79,53 +50,26 @@ def read(path: Path) -> tuple[TranslatorSettings, Fitted]:
     FormatError
         If anything is missing, altered, malformed, of a later version, or does not fit together.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    from scssl.model import load
-
-    file = path / SETTINGS
-    if not file.is_file():
-        message = f"{path} is not a translator: it has no {SETTINGS}"
-        raise FormatError(message)
-    content = _read_settings(file)
-    try:
+    content, file = KIND.read(path), path / KIND.settings
+    with KIND.using(file):
         settings = from_dict(TranslatorSettings, content["settings"], where=str(file))
         scale = Scale(**content["scale"])
-        reference, target, n_cells = str(content["reference"]), str(content["target"]), int(content["n_cells"])
-        fingerprint, training = str(content.get("fingerprint", "")), dict(content["training"])
-    except (SettingsError, KeyError, TypeError, ValueError) as error:
-        message = f"{file} is incomplete or malformed: {error}"
-        raise FormatError(message) from error
-    try:
-        arrays = dict(load_file(path / WEIGHTS))
-    except (OSError, SafetensorError) as error:
-        message = f"{path / WEIGHTS} cannot be read, it is missing, truncated or altered: {error}"
-        raise FormatError(message) from error
-    model = load(path / MODEL)
-    n_features = len(scale.names)
-    try:
-        if scale.likelihood not in GIVES or len(scale.share) != n_features or arrays["mean"].shape != (n_features,):
-            raise KeyError(scale.likelihood)
+    arrays, model = read_arrays(path / WEIGHTS), read_model(path)
+    with KIND.using(path / WEIGHTS):
+        n_features = len(scale.names)
+        mean = take(arrays, "mean", shape=(n_features,))
+        if scale.likelihood not in GIVES or len(scale.share) != n_features:
+            raise ValueError(scale.likelihood)
         predictor = (
             _neighbours(arrays, k=settings.k, shape=(model.n_latent, n_features))
             if settings.mode == "zero_shot"
             else _head(arrays, scale, hidden=settings.training.hidden, n_latent=model.n_latent)
         )
-    except (KeyError, RuntimeError) as error:
-        message = f"{path / WEIGHTS} does not fit {file}: altered, or of another translator"
-        raise FormatError(message) from error
+    names = ("reference", "target", "n_cells", "training")
     fitted = Fitted(
-        model=model,
-        predictor=predictor,
-        scale=scale,
-        mean=arrays["mean"],
-        reference=reference,
-        target=target,
-        n_cells=n_cells,
-        fingerprint=fingerprint,
-        training=training,
-    )
+        model=model, predictor=predictor, scale=scale, mean=mean, fingerprint=str(content.get("fingerprint", "")),
+        **{name: content[name] for name in names},
+    )  # fmt: skip
     return settings, fitted
 
 
@@ -139,9 +83,10 @@ def _arrays(fitted: Fitted) -> dict[str, NDArray[np.float32]]:
 
 
 def _neighbours(arrays: dict[str, Any], *, k: int, shape: tuple[int, int]) -> Neighbours:
-    embedding, scaled = arrays["embedding"], arrays["scaled"]
-    if (embedding.shape[1:], scaled.shape) != (shape[:1], (len(embedding), shape[1])) or not len(embedding):
-        raise KeyError(embedding.shape)
+    embedding = take(arrays, "embedding", shape=(None, shape[0]))
+    scaled = take(arrays, "scaled", shape=(len(embedding), shape[1]))
+    if not len(embedding):
+        raise ValueError(shape)
     return Neighbours(embedding=embedding, scaled=scaled, expected=arrays.get("expected"), k=k)
 
 
@@ -155,26 +100,3 @@ def _head(arrays: dict[str, Any], scale: Scale, *, hidden: int, n_latent: int) -
         {name.removeprefix(HEAD): torch.from_numpy(a) for name, a in arrays.items() if name.startswith(HEAD)}
     )
     return head.eval()
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > MAX_SETTINGS_BYTES:
-        message = f"{file} is larger than any translator's settings ({file.stat().st_size:,} bytes)"
-        raise FormatError(message)
-    try:
-        text = file.read_bytes().decode()
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        message = f"{file} is not JSON: {error}"
-        raise FormatError(message) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        message = f"{file} does not describe a translator of scssl"
-        raise FormatError(message)
-    number = content.get("format_version")
-    if not isinstance(number, int) or number > FORMAT_VERSION:
-        message = (
-            f"{file} has format version {number!r}; this scssl reads up to {FORMAT_VERSION}. Run: pip install -U scssl"
-        )
-        raise FormatError(message)
-    check(file, text=text, content=content, what="translator")
-    return content

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scssl import keys
 from scssl.errors import SettingsError
+from scssl.tasks.task import SavedTask, open_model
 from scssl.tasks.translate import files
 from scssl.tasks.translate.settings import GIVES, TranslationTraining, TranslatorSettings
 from scssl.tasks.translate.targets import rna_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from scssl.training.devices import Device
 
 
-class Translator:
+class Translator(SavedTask[TranslatorSettings, "Fitted"]):
     """Predict surface proteins (CITE-seq) or accessible peaks (multiome) from RNA.
 
     ``zero_shot``: the mean of the `k` nearest reference cells in the model's space. ``probe``: a linear head on the
@@ -59,6 +60,9 @@ class Translator:
     >>> translator.predict(query).obsm["scssl_protein"]  # doctest: +SKIP
     """
 
+    _files = files
+    _fit_first = "this translator has no reference yet: call fit(reference) first"
+
     def __init__(
         self,
         model: CellModel | Path | str,
@@ -74,16 +78,10 @@ class Translator:
             to=to, mode=mode, likelihood=likelihood, k=k, max_features=max_features,
             training=training or TranslationTraining(),
         )  # fmt: skip
-        self.model_name = "in memory"
-        if isinstance(model, str | Path):
-            from scssl.model import load
-
-            self.model_name = str(model)
-            model = load(model)
-        if not hasattr(model, "encoder"):
+        self.model, self.model_name = open_model(model)
+        if not hasattr(self.model, "encoder"):
             message = f"a translator needs a scssl.CellModel, not {type(model).__name__}"
             raise SettingsError(message)
-        self.model = model
         self.fitted: Fitted | None = None
         self._reference: dict[str, Any] | None = None
 
@@ -299,45 +297,3 @@ class Translator:
     def key(self) -> str:
         """Key of ``obsm`` under which predictions are written."""
         return keys.PROTEIN if self.settings.to == "protein" else keys.PEAKS
-
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the translator, its model included, to a folder that works alone.
-
-        Parameters
-        ----------
-        path
-            Folder to make.
-        overwrite
-            Replace a translator that is there.
-
-        Raises
-        ------
-        SettingsError
-            If `fit` has not been called, or there is something at `path`.
-        """
-        files.write(Path(path), self._fitted(), settings=self.settings, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a translator from a folder. Nothing is unpickled and nothing executed.
-
-        Parameters
-        ----------
-        path
-            Folder written by `save`.
-
-        Raises
-        ------
-        FormatError
-            If the folder is not a translator, or is truncated, altered or of a later version.
-        """
-        settings, fitted = files.read(Path(path))
-        translator = cls(fitted.model)
-        translator.settings, translator.fitted, translator.model_name = settings, fitted, str(path)
-        return translator
-
-    def _fitted(self) -> Fitted:
-        if self.fitted is None:
-            message = "this translator has no reference yet: call fit(reference) first"
-            raise SettingsError(message)
-        return self.fitted

@@ -15,8 +15,9 @@ from scssl.cli.common import Common, Device, Outcome, Whole
 if TYPE_CHECKING:
     from scssl.tasks.simulate import Simulation, SimulationScores, Simulator
 
-JUDGING = 4e-3
-"""Seconds per cell and thousand genes to leave out cell types or donors in turn, on two cores."""
+JUDGING, CALIBRATING = 4e-3, 4e-3
+"""Seconds per cell and thousand genes to leave out cell types and donors in turn, on two cores: to compare the model
+with baselines, and to find how wide intervals have to be."""
 
 
 def simulate(
@@ -113,7 +114,7 @@ def simulate(
     SimulatorSettings(method=chosen)
     with open_source(file, layer=layer) as source:
         n_cells, n_features = source.n_cells, source.n_features
-    also = 0.0 if saved or method is not None else JUDGING * n_cells * n_features / 1000
+    also = 0.0 if saved else (CALIBRATING + (JUDGING if method is None else 0.0)) * n_cells * n_features / 1000
     expected = estimate(file, n_cells=n_cells, n_features=n_features, also=also)
     logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", expected)
     if saved:
@@ -265,6 +266,7 @@ def _outcome(
         lines.append(f"{case}: made by the {one['method']}." if one["method"] == "model" else
                      f"{case}: made by a baseline, {one['method']}.")  # fmt: skip
         lines.append(f"  {one['verdict'][:1].upper()}{one['verdict'][1:]}.")
+        lines.append(f"  Uncertainty: {one['uncertainty']}.")
         if one["method"] != "model" and one["judged"].get("explained"):
             lines.append("  For the model's own cells, to try them: --method model.")
     if scores is not None:

@@ -11,6 +11,26 @@ import scssl
 RAISED = np.arange(20, 40)
 
 
+def simulated_cells(adata):
+    """Return cells as tasks read them, without codes that say anything."""
+    from scssl.tasks.simulate.cells import Cells
+
+    names = (adata.obs[name].astype(str).to_numpy(dtype=object) for name in ("condition", "cell_type", "donor"))
+    condition, types, donors = names
+    return Cells(
+        counts=sp.csr_matrix(adata.X, dtype=np.int64), codes=np.zeros((adata.n_obs, 2), np.float32),
+        condition=condition, types=types, donors=donors, obs=adata.obs, var=adata.var, file="cells",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def uncalibrated(monkeypatch):
+    """Leave out what takes most of the time of a fit, where a test is of something else."""
+    from scssl.tasks.simulate.calibrate import Calibration
+
+    monkeypatch.setattr("scssl.tasks.simulate.fit.calibrate", lambda *_, **__: Calibration())
+
+
 @pytest.fixture(scope="session")
 def treated():
     adata = scssl.datasets.simulate_atlas(

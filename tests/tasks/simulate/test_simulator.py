@@ -11,6 +11,7 @@ from scssl.errors import DataError, FormatError, SettingsError
 from scssl.tasks import Simulator
 from tests.tasks.simulate.conftest import RAISED
 
+pytestmark = pytest.mark.usefixtures("uncalibrated")
 GIVEN = {"condition": "condition", "control": "ctrl", "case": "stim", "device": "cpu"}
 TYPE = "cell_type=type_2"
 

@@ -16,6 +16,7 @@ import numpy as np
 from scssl.errors import FormatError, SettingsError
 from scssl.files import usual_permissions
 from scssl.tasks.seal import check, seal
+from scssl.tasks.simulate.calibrate import Calibration
 from scssl.tasks.simulate.cells import Columns
 from scssl.tasks.simulate.fitted import Fitted
 from scssl.tasks.simulate.judge import Verdict
@@ -65,6 +66,7 @@ def write(path: Path, fitted: Fitted, *, settings: SimulatorSettings, overwrite:
                     "target_sum": learned.space.target_sum,
                     "unevenness": learned.unevenness,
                     "verdict": verdict,
+                    "calibration": fitted.calibrations.get(case, Calibration()).to_dict(),
                 }
             )
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
@@ -129,6 +131,9 @@ def read(path: Path) -> tuple[SimulatorSettings, Fitted]:
             reference=str(content["reference"]),
             hold_out=str(content["hold_out"]),
             doses={str(name): float(dose) for name, dose in content["doses"].items()},
+            calibrations={
+                str(one["case"]): Calibration.from_dict(one.get("calibration", {})) for one in content["conditions"]
+            },
         )
     except (SettingsError, KeyError, TypeError, ValueError, AttributeError) as error:
         message = f"{file} is incomplete, malformed, or does not fit its other files: {error}"

@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from scssl.errors import DataError, SettingsError
 from scssl.log import logger
 from scssl.tasks.simulate import cells as reading
-from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, LATENT, NO_CHANGE
+from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, LATENT, NO_CHANGE, SHIFTS
+from scssl.tasks.simulate.calibrate import Calibration, calibrate
 from scssl.tasks.simulate.cells import Cells, check_condition, parse_where, settle
 from scssl.tasks.simulate.fitted import Fitted, Recipe, doses_of, recipe, same_genes
 from scssl.tasks.simulate.judge import FALLBACK, LEAST_FOLDS, Verdict, compare, judge
@@ -79,7 +80,7 @@ def fit(
                 "nothing says what the condition does; hold out something else"
             )
             raise DataError(message)
-    learned, verdicts = {}, {}
+    learned, verdicts, calibrations = {}, {}, {}
     for name in cases:
         both = cells.at(np.isin(cells.condition, [control, name]))
         learned[name] = learn(both, control=control, case=name)
@@ -92,9 +93,12 @@ def fit(
         else:
             text = f"not judged, because the method was given: {settings.method}"
             verdicts[name] = Verdict(beats=False, text=text, best=FALLBACK, method=settings.method, by="")
+        methods = [MODEL, verdicts[name].method] if verdicts[name].method in (*SHIFTS, LATENT) else [MODEL]
+        calibrations[name] = calibrate(both, control=control, case=name, methods=methods, seed=seed)
     fitted = Fitted(
         model=model, genes=[str(name) for name in cells.var.index], columns=columns, control=control, learned=learned,
         verdicts=verdicts, reference=cells.file, hold_out=hold_out or "", doses=doses_of([control, *cases]),
+        calibrations=calibrations,
     )  # fmt: skip
     return fitted, cells
 
@@ -158,12 +162,14 @@ def simulate(
                 measured=np.array([key in known for key in _keys(cells, learned)]),
             )
         )
-        shown = moved[MODEL] if method in (NO_CHANGE, CONTROL_MEAN) else moved[method]
+        shown = MODEL if method in (NO_CHANGE, CONTROL_MEAN) else method
+        widths, certain = _widened(fitted, one, targets, shown, moved[shown].sd)
         for number, (key, _) in enumerate(targets.groups):
             name = " | ".join(part for part in ([one.case] if len(recipes) > 1 else []) + list(key) if part)
-            change[name], sd[name] = shown.change[number], shown.sd[number]
+            change[name], sd[name] = moved[shown].change[number], widths[number]
         methods[one.case] = {
             "method": method,
+            "uncertainty": certain,
             "verdict": fitted.verdicts[one.case].text if one.case in fitted.verdicts else one.note,
             "judged": fitted.verdicts[one.case].to_dict() if one.case in fitted.verdicts else {},
         }
@@ -269,6 +275,23 @@ def _moved(
             known = train.at(np.isin(train.condition, [fitted.control, name]))
         moved |= by_baselines(learned[0][1], targets, train=known, control=fitted.control, model=moved[MODEL])
     return moved
+
+
+def _widened(
+    fitted: Fitted, one: Recipe, targets: Targets, method: str, sd: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], str]:
+    """Return standard deviations as wide as they had to be on groups left out, and how far they are to be believed."""
+    widths, said, keys = sd.copy(), [], list(zip(targets.types, targets.donors, strict=True))
+    for _, name in one.parts:
+        known = fitted.calibrations.get(name, Calibration())
+        axes = [known.axis(key, fitted.learned[name]) for key in keys]
+        for number, axis in enumerate(axes):
+            if (found := known.widening(method, axis)) is not None:
+                widths[number] = np.maximum(widths[number], found.widen(sd[number]))
+        said.append(known.describe(method, axes))
+    if one.case not in fitted.learned:
+        return widths, "not calibrated for what was not measured itself, likely too small; widened as its parts"
+    return widths, said[0]
 
 
 def _measured(learned: Learned) -> set[tuple[str, str]]:

@@ -12,6 +12,7 @@ from scssl.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from scssl.model import CellModel
+    from scssl.tasks.simulate.calibrate import Calibration
     from scssl.tasks.simulate.cells import Cells, Columns
     from scssl.tasks.simulate.judge import Verdict
     from scssl.tasks.simulate.learn import Learned
@@ -33,6 +34,8 @@ class Fitted:
     reference: str
     hold_out: str
     """``COL=VALUE`` whose case cells were not looked at; "" for none."""
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+    """By case: how wide uncertainties have to be."""
     doses: dict[str, float] = field(default_factory=dict)
     """Of control and cases, where all their names are numbers."""
 

@@ -63,7 +63,7 @@ class Learned:
         return self.before + self.change
 
 
-def learn(cells: Cells, *, control: str, case: str) -> Learned:
+def learn(cells: Cells, *, control: str, case: str, brief: bool = False) -> Learned:
     """Compare case with control, group by group.
 
     Groups are cell types of donors that were seen under both conditions, where that holds for two groups or more;
@@ -75,6 +75,8 @@ def learn(cells: Cells, *, control: str, case: str) -> Learned:
         Control and case cells to learn from.
     control, case
         The conditions.
+    brief
+        Without what is needed to make cells only.
     """
     sides = [cells.at(cells.condition == name) for name in (control, case)]
     paired = [dict(side.groups()) for side in sides]
@@ -112,7 +114,9 @@ def learn(cells: Cells, *, control: str, case: str) -> Learned:
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(cells))[:SPACE_CELLS])
     space = Space.fit(cells.counts[some])
-    dispersion = dispersions([sides[1].counts[rows] for rows in whole[1].values()])
+    dispersion = np.zeros(cells.counts.shape[1])
+    if not brief:
+        dispersion = dispersions([sides[1].counts[rows] for rows in whole[1].values()])
     pairs = [tuple(side.counts[w[name]] for side, w in zip(sides, whole, strict=True)) for name in types]
     return Learned(
         types=[key[0] for key in keys],
@@ -124,7 +128,7 @@ def learn(cells: Cells, *, control: str, case: str) -> Learned:
         codes=np.stack([sides[0].codes[rows].mean(axis=0, dtype=np.float64) for rows in rows_of]),
         pooled=np.stack(pooled),
         dispersion=dispersion,
-        unevenness=unevenness(pairs, space=space, dispersion=dispersion),
+        unevenness=0.0 if brief else unevenness(pairs, space=space, dispersion=dispersion),
         space=space,
     )
 

@@ -31,6 +31,14 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def uncalibrated(monkeypatch):
+    """Leave out what takes most of the time of a fit, where a test is of something else."""
+    from scssl.tasks.simulate.calibrate import Calibration
+
+    monkeypatch.setattr("scssl.tasks.simulate.fit.calibrate", lambda *_, **__: Calibration())
+
+
 def command(folder, out, *more, model="model", given=True):
     asked = ["--condition", "condition", "--control", "ctrl", "--case", "a stim"] if given else []
     return ["simulate", str(folder / "cells.h5ad"), *asked, "--model", str(folder / model), "--out", str(out), *more]
@@ -65,6 +73,7 @@ def test_file_to_file_with_scores_and_again_with_what_was_saved(folder, tmp_path
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("uncalibrated")
 def test_json_all_control_cells_and_method(folder, tmp_path, capsys):
     assert main(command(folder, tmp_path / "o.h5ad", "--method", "cell-type mean shift", "--json")) == 0
     result = json.loads(capsys.readouterr().out)
@@ -123,6 +132,7 @@ def test_log_values_are_refused_with_the_fix(folder, tmp_path, capsys):
     assert not (tmp_path / "o.h5ad").exists()
 
 
+@pytest.mark.usefixtures("uncalibrated")
 def test_a_case_given_twice_is_simulated_once_and_where_is_checked_before_any_work(folder, tmp_path, monkeypatch):
     more = ("--case", "a stim", "--method", "mean shift")
     assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
@@ -132,6 +142,7 @@ def test_a_case_given_twice_is_simulated_once_and_where_is_checked_before_any_wo
     assert main(command(folder, tmp_path / "p.h5ad", "--where", "cell_type=B")) == 2
 
 
+@pytest.mark.usefixtures("uncalibrated")
 def test_figures_of_cases_with_like_names_do_not_replace_each_other(folder, tmp_path):
     cells = anndata.read_h5ad(folder / "cells.h5ad")
     names = cells.obs["condition"].astype(str).to_numpy()

@@ -74,7 +74,7 @@ def test_a_task_is_saved_again_as_it_was(archive, name, tmp_path):
     assert set(files) <= {file.relative_to(tmp_path / name) for file in (tmp_path / name).iterdir()}
     for file in files:
         if file.suffix == ".csv":
-            pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name / file), pd.read_csv(old / file))
+            assert (tmp_path / name / file).read_text() == (old / file).read_text()
         elif file.suffix == ".safetensors":
             before, after = load_file(old / file), load_file(tmp_path / name / file)
             for key, array in before.items():

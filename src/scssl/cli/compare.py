@@ -100,10 +100,11 @@ def compare(
     from scssl.environment import command_line
     from scssl.errors import import_extra
     from scssl.log import logger
-    from scssl.tasks.compare import Comparer, files
+    from scssl.tasks.compare import Comparer
     from scssl.tasks.compare.design import Question, choose_types, read_design
+    from scssl.tasks.compare.files import KIND
 
-    files.check_place(out, overwrite=overwrite)
+    KIND.check_place(out, overwrite=overwrite, option="--out")
     _check_apart(file, out)
     if model is not None:
         check_apart(model, {"--out": out})
@@ -184,7 +185,7 @@ def _write(out: Path, found: Comparison, *, command: str, seconds: float, overwr
     from scssl.report.page import write_page
     from scssl.tasks.compare import files
 
-    with files.new_folder(out, overwrite=overwrite) as folder:
+    with files.KIND.new(out, overwrite=overwrite) as folder:
         # What is read again gets checksums; what people look at, and may make anew, gets none.
         files.write_tables(folder, found)
         files.close(folder, found)

@@ -150,9 +150,9 @@ def _check(
     """Refuse what has no effect or is missing, before any work; return whether the model is a saved simulator."""
     from scssl.errors import SettingsError
     from scssl.tasks.simulate.cells import parse_where
-    from scssl.tasks.simulate.files import SETTINGS
+    from scssl.tasks.simulate.files import KIND
 
-    saved = (model / SETTINGS).is_file()
+    saved = KIND.is_at(model)
     needed = [name for name in ("condition", "control") if given[name] is None] + ([] if case else ["case"])
     chosen = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     message = ""
@@ -166,12 +166,10 @@ def _check(
     elif not saved and needed:
         words = " and ".join(f"--{name}" for name in needed)
         message = f"{model} is not a saved simulator, so give {words}: what is compared in obs"
-    elif save is not None and save.exists() and not (overwrite and (save / SETTINGS).is_file()):
-        message = f"{save} exists already; choose another folder for --save" + (
-            ", this one is no simulator" if overwrite else ", or add --overwrite"
-        )
     if message:
         raise SettingsError(message)
+    if save is not None:
+        KIND.check_place(save, overwrite=overwrite, option="--save")
     if given["hold_out"] is not None:
         parse_where(given["hold_out"])
     return saved

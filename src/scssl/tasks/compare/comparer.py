@@ -23,6 +23,7 @@ from scssl.tasks.compare.programmes import read_sets
 from scssl.tasks.compare.settings import KINDS, ComparerSettings, Kind, Paired, Test
 from scssl.tasks.compare.tables import Material, compare_all
 from scssl.tasks.output import Results
+from scssl.tasks.task import open_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,13 +95,10 @@ class Comparer:
             test=test, paired=paired, programmes=str(programmes), min_cells=min_cells, fdr=fdr,
         )  # fmt: skip
         self.use_rep = use_rep
-        self.model_name = "" if model is None else "in memory"
-        if isinstance(model, str | Path):
-            from scssl.model import load
-
-            self.model_name = str(model)
-            model = load(model)
-        self.model: CellModel | None = model
+        self.model: CellModel | None = None
+        self.model_name = ""
+        if model is not None:
+            self.model, self.model_name = open_model(model)
         self._comparison: Comparison | None = None
         self._read: tuple[Design, Material, int] | None = None
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scssl.errors import SettingsError
 from scssl.tasks.simulate import files
 from scssl.tasks.simulate.settings import AUTO, SimulatorSettings
+from scssl.tasks.task import SavedTask, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from typing import Self
 
     from anndata import AnnData
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from scssl.training.devices import Device
 
 
-class Simulator:
+class Simulator(SavedTask[SimulatorSettings, "Fitted"]):
     """Predict counts of cells under a condition in which they were not measured, from cells in which others were.
 
     The change of each gene's mean expression from control to case is seen in groups of cells (types, or types of
@@ -37,7 +38,8 @@ class Simulator:
     thinned where a gene falls and added to where it rises, so that cells keep their differences.
 
     Cell types or donors of the reference are left out in turn, to see whether that is better than simple baselines.
-    Where it is not, ``method="auto"`` says so and takes the baseline that did best.
+    Where it is not, ``method="auto"`` says so and takes the baseline that did best. The cells of the reference are not
+    saved with a simulator, so that the latent shift is missing among the baselines of one that was loaded.
 
     Parameters
     ----------
@@ -56,18 +58,15 @@ class Simulator:
     >>> simulator.verdicts["stim"].text, simulator.predict(others)  # doctest: +SKIP
     """
 
+    _files = files
+    _fit_first = "this simulator has no reference yet: call fit(reference, condition=..., ...) first"
+
     def __init__(self, model: CellModel | Path | str, *, method: str = AUTO, confidence: float = 0.9) -> None:
         self.settings = SimulatorSettings(method=method, confidence=confidence)
-        self.model_name = "in memory"
-        if isinstance(model, str | Path):
-            from scssl.model import load
-
-            self.model_name = str(model)
-            model = load(model)
-        if not hasattr(model, "encoder"):
+        self.model, self.model_name = open_model(model)
+        if not hasattr(self.model, "encoder"):
             message = f"a simulator needs a scssl.CellModel, not {type(model).__name__}"
             raise SettingsError(message)
-        self.model = model
         self.fitted: Fitted | None = None
         self._train: Cells | None = None
 
@@ -273,50 +272,6 @@ class Simulator:
         return put_beside(
             fitted, simulation, query, case=case or next(iter(fitted.learned)), where=where, layer=layer, device=device
         )
-
-    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the simulator, its model included, to a folder that works alone.
-
-        Parameters
-        ----------
-        path
-            Folder to make.
-        overwrite
-            Replace a simulator that is there.
-
-        Raises
-        ------
-        SettingsError
-            If `fit` has not been called, or there is something at `path`.
-        """
-        files.write(Path(path), self._fitted(), settings=self.settings, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a simulator from a folder. Nothing is unpickled and nothing executed.
-
-        The cells that it learned from are not kept, so that the latent shift is missing among the baselines.
-
-        Parameters
-        ----------
-        path
-            Folder written by `save`.
-
-        Raises
-        ------
-        FormatError
-            If the folder is not a simulator, or is truncated, altered or of a later version.
-        """
-        settings, fitted = files.read(Path(path))
-        simulator = cls(fitted.model)
-        simulator.settings, simulator.fitted, simulator.model_name = settings, fitted, str(path)
-        return simulator
-
-    def _fitted(self) -> Fitted:
-        if self.fitted is None:
-            message = "this simulator has no reference yet: call fit(reference, condition=..., ...) first"
-            raise SettingsError(message)
-        return self.fitted
 
 
 def _names(case: object) -> list[str] | None:

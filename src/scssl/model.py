@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scssl import model_files, model_hub, model_hub_client
+from scssl import model_files, model_hub, model_hub_cache, model_hub_client
 from scssl.cores import own_cores
 from scssl.errors import DataError, FormatError, MissingExtraError, SettingsError
 from scssl.log import progress
@@ -354,13 +354,33 @@ def load(path: Path | str) -> CellModel:
     DataError
         If it is no folder, and the hub has no such model or cannot be reached.
     """
-    if _is_on_hub(path):
-        try:
-            return CellModel.load(model_hub.pull(str(path)))
-        except (MissingExtraError, DataError) as error:
-            message = f"{path} is no folder here; as a model on the hub: {error}"
-            raise type(error)(message) from error
-    return CellModel.load(path)
+    folder = find(path)
+    inside = folder / model_hub_cache.INSIDE
+    on_hub = folder != Path(path)
+    # A saved task, whose model can be used without it.
+    return CellModel.load(inside if on_hub and not (folder / model_files.CONFIG).exists() else folder)
+
+
+def find(path: Path | str) -> Path:
+    """Return the folder of a model or of a saved task, which is fetched if it is on the Hugging Face hub.
+
+    Parameters
+    ----------
+    path
+        See `load`.
+
+    Raises
+    ------
+    DataError
+        If it is no folder, and the hub has no such model or cannot be reached.
+    """
+    if not _is_on_hub(path):
+        return Path(path)
+    try:
+        return model_hub.pull(str(path))
+    except (MissingExtraError, DataError) as error:
+        message = f"{path} is no folder here; as a model on the hub: {error}"
+        raise type(error)(message) from error
 
 
 def _is_on_hub(path: Path | str) -> bool:

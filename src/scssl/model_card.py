@@ -66,22 +66,22 @@ def card_text(manifest: dict[str, Any], *, name: str = "path/to/this/folder") ->
     card, config = manifest["card"], manifest["config"]
     origin = card.get("origin")
     head = {"library_name": "scssl", **_licence(str(card.get("licence", ""))), "tags": _tags(config, origin)}
-    metrics = "\n".join(f"- {_plain(metric)}: {value:.4f}" for metric, value in card.get("metrics", {}).items())
+    metrics = "\n".join(f"- {plain(metric)}: {value:.4f}" for metric, value in card.get("metrics", {}).items())
     body = _BODY.format(
         title="scssl model" if "/" not in name or name.startswith("path/") else name.partition("@")[0],
         what=_what(origin),
         n_genes=manifest["n_genes"],
-        panel=_plain(manifest["panel"]["name"]),
+        panel=plain(manifest["panel"]["name"]),
         n_latent=config["architecture"]["n_latent"],
         name=name,
         data=_data(manifest, card, origin),
-        preprocessing=_plain(card.get("preprocessing") or _preprocessing(manifest)),
+        preprocessing=plain(card.get("preprocessing") or _preprocessing(manifest)),
         training=_training(card, config, origin),
         metrics=metrics or "No metrics are recorded.",
-        licence=_plain(card.get("licence", "not stated")),
-        limits=_plain(card.get("limits", "not stated")),
+        licence=plain(card.get("licence", "not stated")),
+        limits=plain(card.get("limits", "not stated")),
         versions=", ".join(
-            f"{_plain(package)} {_plain(number)}" for package, number in card.get("versions", {}).items()
+            f"{plain(package)} {plain(number)}" for package, number in card.get("versions", {}).items()
         ),
     )
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{body}"
@@ -117,14 +117,14 @@ def _tags(config: dict[str, Any], origin: dict[str, Any] | None) -> list[str]:
 def _what(origin: dict[str, Any] | None) -> str:
     if origin is None:
         return "A self-supervised encoder of single cells"
-    return f"A published encoder of single cells ({_plain(origin.get('kind'))} of doi {_plain(origin.get('doi'))})"
+    return f"A published encoder of single cells ({plain(origin.get('kind'))} of doi {plain(origin.get('doi'))})"
 
 
 def _data(manifest: dict[str, Any], card: dict[str, Any], origin: dict[str, Any] | None) -> str:
     if origin is not None:
-        return f"What it was trained on is told by the publication, doi {_plain(origin.get('doi'))}."
+        return f"What it was trained on is told by the publication, doi {plain(origin.get('doi'))}."
     cells, sources = card.get("data", {}).get("cells", {}), manifest["sources"]
-    listed = ", ".join(_plain(source) for source in sources[:20])
+    listed = ", ".join(plain(source) for source in sources[:20])
     more = f" and {len(sources) - 20} more" if len(sources) > 20 else ""
     return (
         f"{cells.get('train', 0):,} cells to learn from and {cells.get('val', 0):,} to validate, from {len(sources)} "
@@ -143,17 +143,23 @@ def _preprocessing(manifest: dict[str, Any]) -> str:
 def _training(card: dict[str, Any], config: dict[str, Any], origin: dict[str, Any] | None) -> str:
     if origin is not None:
         return (
-            f"Imported from `{_plain(origin.get('checkpoint'))}` (sha256 {_plain(origin.get('sha256'))}); genes from "
-            f"{_plain(origin.get('genes'))}. Decoder: {_plain(origin.get('decoder'))}."
+            f"Imported from `{plain(origin.get('checkpoint'))}` (sha256 {plain(origin.get('sha256'))}); genes from "
+            f"{plain(origin.get('genes'))}. Decoder: {plain(origin.get('decoder'))}."
         )
     training = card.get("training", {})
     epochs, best = training.get("epochs", "unknown"), training.get("best_epoch", "unknown")
     return (
-        f"Pretext task `{config['pretext']}`, preset `{_plain(config['preset'])}`, epochs: {epochs} (weights of epoch "
+        f"Pretext task `{config['pretext']}`, preset `{plain(config['preset'])}`, epochs: {epochs} (weights of epoch "
         f"{best}), seed {config['training']['seed']}."
     )
 
 
-def _plain(value: Any) -> str:
-    """Return a text on one line, without what Markdown would take for structure: names come from users' files."""
+def plain(value: Any) -> str:
+    """Return a text on one line, without what Markdown would take for structure: names come from users' files.
+
+    Parameters
+    ----------
+    value
+        The text, or what is to be shown as one.
+    """
     return re.sub(r"[\s`<>|]+", " ", str(value)).strip()

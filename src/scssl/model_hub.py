@@ -15,7 +15,19 @@ from scssl.fetch import announce
 from scssl.log import logger
 from scssl.model_card import card_text, check_licence
 from scssl.model_files import CARD, CONFIG, FORMAT, MAX_CONFIG_BYTES, check_free
-from scssl.model_hub_cache import COMMIT, FILES, NEEDED, Published, cached, check, fetch_large, in_cache, remember
+from scssl.model_hub_cache import (
+    COMMIT,
+    FILES,
+    NEEDED,
+    Published,
+    cached,
+    check,
+    fetch_large,
+    in_cache,
+    remember,
+    taken,
+    taken_in,
+)
 from scssl.model_hub_client import (
     LIBRARY,
     HubId,
@@ -30,15 +42,17 @@ from scssl.model_hub_client import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scssl.model import CellModel
 
 
 def pull(hub_id: str, *, out: Path | str | None = None, overwrite: bool = False) -> Path:
-    """Fetch a model from the hub, or find it where an earlier call left it.
+    """Fetch a model, or a saved task such as an annotator, from the hub, or find it where an earlier call left it.
 
-    Size and licence are shown before anything is transferred. An interrupted transfer goes on where it was. Only a
-    model's own files are taken, and each is checked against its checksum. With ``HF_HUB_OFFLINE=1``, or without a
-    network, what is in the cache is used.
+    Size and licence are shown before anything is transferred. An interrupted transfer goes on where it was. Only its
+    own files are taken, and each is checked against its checksum. With ``HF_HUB_OFFLINE=1``, or without a network,
+    what is in the cache is used.
 
     Parameters
     ----------
@@ -52,7 +66,7 @@ def pull(hub_id: str, *, out: Path | str | None = None, overwrite: bool = False)
     Returns
     -------
     pathlib.Path
-        Folder of the model, which `scssl.load` reads.
+        Folder of the model, which `scssl.load` reads; or of the task, which its own `load` reads.
 
     Raises
     ------
@@ -73,13 +87,13 @@ def pull(hub_id: str, *, out: Path | str | None = None, overwrite: bool = False)
     if out is None:
         return folder
     target = Path(out)
-    target.mkdir(parents=True, exist_ok=True)
-    (target / CONFIG).unlink(missing_ok=True)
+    names = taken_in(folder)
+    (target / names[0]).unlink(missing_ok=True)
     # The config last: a folder with it is complete.
-    for name in reversed(FILES):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, target / f"{name}.partial")
-            (target / f"{name}.partial").replace(target / name)
+    for name in reversed(names):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, target / f"{name}.partial")
+        (target / f"{name}.partial").replace(target / name)
     return target
 
 
@@ -122,23 +136,9 @@ def push(
     """
     from scssl.model import CellModel
 
-    target = HubId.parse(to)
-    if target.revision != "main":
-        message = f"{to!r}: leave out the revision; what is pushed becomes a new one"
-        raise SettingsError(message)
-    hub = import_extra("huggingface_hub", extra="hub")
-    chosen = model if isinstance(model, CellModel) else CellModel.load(model)
-    given = licence or str(chosen.card.get("licence", ""))
-    if not licence and ";" in given:
-        message = "the model's card has no licence, and a published model needs one: --licence cc-by-4.0, or another"
-        raise SettingsError(message)
-    task = dict(chosen.config.task)
-    if isinstance(task.get("programmes"), str):
-        # The name of the file that they were read from, not where on somebody's disk it lay.
-        task["programmes"] = re.sub(r"(^|:)[^:]*[/\\]", r"\1", task["programmes"])
-    chosen = replace(
-        chosen, card={**chosen.card, "licence": check_licence(given)}, config=replace(chosen.config, task=task)
-    )
+    target = destination(to)
+    import_extra("huggingface_hub", extra="hub")
+    chosen = publishable(model if isinstance(model, CellModel) else CellModel.load(model), licence=licence)
     with tempfile.TemporaryDirectory() as scratch:
         # Written anew from what was read: nothing else that lies in a folder is published.
         folder = Path(scratch) / "model"
@@ -146,15 +146,75 @@ def push(
         manifest = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         (folder / CARD).write_text(card_text(manifest, name=target.repo), encoding="utf-8")
         names = [name for name in FILES if (folder / name).is_file()]
-        size = sum((folder / name).stat().st_size for name in names)
-        seen = "private" if private else "public"
-        terms = f"{chosen.card['licence']}, {seen}"
-        announce(f"uploading {len(names)} files, {size / 1e6:.1f} MB, {terms} -> {target.repo}")
-        client = api(hub)
-        with understood(target, doing="uploaded to"), bars(hub):
-            client.create_repo(target.repo, private=private, exist_ok=True)
-            operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
-            done = client.create_commit(target.repo, operations=operations, commit_message=description)
+        terms = str(chosen.card["licence"])
+        return upload(folder, names, target=target, licence=terms, private=private, description=description)
+
+
+def destination(to: str) -> HubId:
+    """Return where to publish.
+
+    Raises
+    ------
+    SettingsError
+        If it is no ID, or one of a revision.
+    """
+    target = HubId.parse(to)
+    if target.revision != "main":
+        message = f"{to!r}: leave out the revision; what is pushed becomes a new one"
+        raise SettingsError(message)
+    return target
+
+
+def publishable(model: CellModel, *, licence: str | None) -> CellModel:
+    """Return a model with a licence, and without places on the publisher's disk.
+
+    Parameters
+    ----------
+    model
+        The model.
+    licence
+        See `push`.
+
+    Raises
+    ------
+    SettingsError
+        If there is no licence, or the hub does not know it.
+    """
+    given = licence or str(model.card.get("licence", ""))
+    if not licence and ";" in given:
+        message = "the model's card has no licence, and a published model needs one: --licence cc-by-4.0, or another"
+        raise SettingsError(message)
+    task = dict(model.config.task)
+    if isinstance(task.get("programmes"), str):
+        # The name of the file that they were read from, not where on somebody's disk it lay.
+        task["programmes"] = re.sub(r"(^|:)[^:]*[/\\]", r"\1", task["programmes"])
+    card = {**model.card, "licence": check_licence(given)}
+    return replace(model, card=card, config=replace(model.config, task=task))
+
+
+def upload(
+    folder: Path, names: Sequence[str], *, target: HubId, licence: str, private: bool, description: str
+) -> str:
+    """Send files of a folder to the hub, and return ``owner/name@commit``; see `push`.
+
+    Parameters
+    ----------
+    folder, names
+        The files.
+    target
+        From `destination`.
+    licence, private, description
+        See `push`.
+    """
+    hub = import_extra("huggingface_hub", extra="hub")
+    size = sum((folder / name).stat().st_size for name in names)
+    terms = f"{licence}, {'private' if private else 'public'}"
+    announce(f"uploading {len(names)} files, {size / 1e6:.1f} MB, {terms} -> {target.repo}")
+    client = api(hub)
+    with understood(target, doing="uploaded to"), bars(hub):
+        client.create_repo(target.repo, private=private, exist_ok=True)
+        operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
+        done = client.create_commit(target.repo, operations=operations, commit_message=description)
     return f"{target.repo}@{done.oid}"
 
 
@@ -177,9 +237,9 @@ def list_cached() -> list[dict[str, Any]]:
         for revision in sorted(repo.revisions, key=lambda revision: str(revision.commit_hash)):
             folder = Path(revision.snapshot_path)
             try:
-                manifest = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+                manifest = json.loads((folder / taken_in(folder)[0]).read_text(encoding="utf-8"))
                 shape = {"n_genes": manifest["n_genes"], "n_latent": manifest["config"]["architecture"]["n_latent"]}
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, LookupError, TypeError):
                 continue
             if manifest.get("format") == FORMAT:
                 name = f"{repo.repo_id}@{revision.commit_hash}"
@@ -270,25 +330,25 @@ def _fetch(wanted: HubId) -> Path:
             )
         check(path, file, where=str(wanted))
     remember(hub, wanted, commit=info.sha)
-    return path.parent
+    return path.parents[name.count("/")]
 
 
 def _files(info: Any, wanted: HubId) -> dict[str, Published]:
-    """Return what the hub says of a model's files."""
+    """Return what the hub says of the files that are taken, the config first."""
     listed = {entry.rfilename: entry for entry in info.siblings or []}
-    absent = [name for name in NEEDED if name not in listed]
-    if absent:
+    names = taken(listed)
+    if not names:
+        absent = [name for name in NEEDED if name not in listed]
         message = f"{wanted} is not a model of scssl: it has no {', '.join(absent)}"
         raise FormatError(message)
     files = {}
-    for name in FILES:
-        if name in listed:
-            lfs = listed[name].lfs
-            files[name] = Published(
-                size=listed[name].size, sha256=None if lfs is None else lfs.sha256, blob=listed[name].blob_id
-            )
-    if (files[CONFIG].size or 0) > MAX_CONFIG_BYTES:
-        message = f"{wanted}: its {CONFIG} is larger than any model's ({files[CONFIG].size:,} bytes)"
+    for name in names:
+        lfs = listed[name].lfs
+        files[name] = Published(
+            size=listed[name].size, sha256=None if lfs is None else lfs.sha256, blob=listed[name].blob_id
+        )
+    if (files[names[0]].size or 0) > MAX_CONFIG_BYTES:
+        message = f"{wanted}: its {names[0]} is larger than any model's ({files[names[0]].size:,} bytes)"
         raise FormatError(message)
     return files
 

@@ -14,11 +14,16 @@ from scssl.model_files import CARD, CONFIG, GENES, PROGRAMMES, WEIGHTS
 from scssl.model_hub_client import LIBRARY, cache_dir, endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scssl.model_hub_client import HubId
 
 NEEDED: Final = (CONFIG, GENES, WEIGHTS)
 FILES: Final = (*NEEDED, CARD, PROGRAMMES)
-"""All that is ever taken from a repository, whatever else it holds."""
+"""All that is ever taken from a model's repository, whatever else it holds."""
+INSIDE: Final = "model"
+"""Folder of the model in the repository of a saved task."""
+_OF_TASK: Final = re.compile(r"[A-Za-z0-9][\w-]*\.(json|safetensors|md)", flags=re.ASCII)
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
@@ -34,18 +39,48 @@ class Published:
 
 def cached(hub: Any, wanted: HubId) -> Path | None:
     """Return the folder of a complete model in the cache, checked against the names that its files are kept under."""
-    paths = {name: in_cache(hub, wanted, name) for name in FILES}
-    # The config is fetched last: where it is, the rest was.
-    if any(paths[name] is None for name in NEEDED):
-        return None
-    for name, path in paths.items():
-        if path is not None:
-            kept = path.resolve().name
+    for config in (CONFIG, f"{INSIDE}/{CONFIG}"):
+        path = in_cache(hub, wanted, config)
+        if path is None:
+            continue
+        folder = path.parents[config.count("/")]
+        names = taken_in(folder)
+        for name in names:
+            kept = (folder / name).resolve().name
             is_sha256, is_blob = re.fullmatch(r"[0-9a-f]{64}", kept), COMMIT.fullmatch(kept)
             said = Published(size=None, sha256=kept if is_sha256 else None, blob=kept if is_blob else None)
-            check(path, said, where=f"{wanted}, {name}")
-    folder = paths[CONFIG]
-    return None if folder is None else folder.parent
+            check(folder / name, said, where=f"{wanted}, {name}")
+        if names:
+            return folder
+    return None
+
+
+def taken(names: Iterable[str]) -> tuple[str, ...]:
+    """Return which files of a repository are taken: a model's, or a saved task's and those of the model within.
+
+    Parameters
+    ----------
+    names
+        Files that there are, by their paths.
+
+    Returns
+    -------
+    tuple of str
+        The config first. It is fetched last: where it is, the rest was. Empty, if it is neither.
+    """
+    there = set(names)
+    if there.issuperset(NEEDED):
+        return tuple(name for name in FILES if name in there)
+    inside = [f"{INSIDE}/{name}" for name in FILES]
+    if not there.issuperset(inside[: len(NEEDED)]):
+        return ()
+    own = sorted(name for name in there if _OF_TASK.fullmatch(name))
+    return (*(name for name in inside if name in there), *own)
+
+
+def taken_in(folder: Path) -> tuple[str, ...]:
+    """Return which files of a folder were, or would be, taken."""
+    return taken(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def in_cache(hub: Any, wanted: HubId, name: str) -> Path | None:

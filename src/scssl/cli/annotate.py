@@ -58,7 +58,8 @@ def annotate(
     file
         .h5ad, .zarr, .h5mu, 10x .h5 or 10x mtx folder with raw counts. It is not changed.
     model
-        Folder of the model; or of an annotator that --save wrote, which knows its reference.
+        Folder of the model; or of an annotator that --save wrote, which knows its reference. Or owner/name of either
+        on the Hugging Face hub.
     reference
         File of labelled cells with raw counts.
     labels
@@ -111,6 +112,7 @@ def annotate(
     """
     from scssl.errors import SettingsError
     from scssl.log import logger
+    from scssl.model import find
     from scssl.tasks import Annotator
     from scssl.tasks.annotate.files import KIND
     from scssl.tasks.annotate.labels import read_label_map
@@ -136,6 +138,7 @@ def annotate(
     of_reference = {"donor": donor, "ontology": ontology, "save": save, "reference_layer": reference_layer}
     seconds = 0.0
     if reference is None or labels is None:
+        model = find(model)
         check_saved(model, {"reference": reference, "labels": labels, **of_reference, **given})
         annotator = Annotator.load(model)
         assert annotator.fitted is not None

@@ -56,9 +56,9 @@ def pull(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     common: Common | None = None,  # noqa: ARG001
 ) -> Outcome:
-    """Fetch a model from the Hugging Face hub. Size and licence are shown before.
+    """Fetch a model or annotator from the Hugging Face hub. Size and licence are shown before.
 
-    Only a model's own files are taken, and checked by their checksums; an interrupted transfer goes on where it was.
+    Only its own files are taken, and checked by their checksums; an interrupted transfer goes on where it was.
     Every command takes such a name after --model as well, and fetches the model when it is not there.
 
     Parameters
@@ -74,12 +74,17 @@ def pull(
         Options that every command takes.
     """
     from scssl.model import CellModel
+    from scssl.model_files import CONFIG
     from scssl.model_hub import pull as fetch
+    from scssl.model_hub_cache import INSIDE
+    from scssl.tasks.annotate.files import KIND
 
     folder = fetch(model, out=out, overwrite=overwrite)
-    loaded = CellModel.load(folder)
+    named = KIND.is_at(folder)
+    loaded = CellModel.load(folder if (folder / CONFIG).is_file() else folder / INSIDE)
     shown = str(folder) if out is not None else model
-    text = f"{loaded!r}\nIt is in {folder}\nNext: scssl embed my.h5ad --model {shown} --out embedded.h5ad"
+    command, what = ("annotate", "Annotator on ") if named else ("embed", "")
+    text = f"{what}{loaded!r}\nIt is in {folder}\nNext: scssl {command} my.h5ad --model {shown} --out out.h5ad"
     result = {"model": model, "path": str(folder), "n_genes": len(loaded.panel), "n_latent": loaded.n_latent}
     return Outcome(result=result, text=_escape(text))
 
@@ -96,13 +101,14 @@ def push(
 ) -> Outcome:
     """Publish a model on the Hugging Face hub, with a card that says what it was trained on and what it is not for.
 
-    What is published: weights, settings, gene list, card with the names of the sources. No cells. Log in before with:
-    hf auth login.
+    What is published: weights, settings, gene list, card with the names of the sources. No cells. Of an annotator that
+    `scssl annotate --save` wrote also labels and embedding of its reference; no counts. Log in before with: hf auth
+    login.
 
     Parameters
     ----------
     model
-        Folder of the model.
+        Folder of the model or annotator.
     to
         owner/name; made if it is not there.
     licence
@@ -115,9 +121,17 @@ def push(
         Options that every command takes.
     """
     from scssl.model_hub import push as publish
+    from scssl.tasks import Annotator
+    from scssl.tasks.annotate.files import KIND
 
-    name = publish(model, to=to, licence=licence, private=private, description=message)
-    text = f"Published as {name}\nTo use exactly this model: scssl embed my.h5ad --model {name} --out embedded.h5ad"
+    if KIND.is_at(model):
+        what = "annotator"
+        name = Annotator.load(model).push(to, licence=licence, private=private, description=message)
+    else:
+        what = "model"
+        name = publish(model, to=to, licence=licence, private=private, description=message)
+    command = "annotate" if what == "annotator" else "embed"
+    text = f"Published as {name}\nTo use exactly this {what}: scssl {command} my.h5ad --model {name} --out out.h5ad"
     return Outcome(result={"model": name}, text=_escape(text))
 
 

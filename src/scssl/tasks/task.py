@@ -61,14 +61,16 @@ class SavedTask(Generic[SettingsT, FittedT]):
         Parameters
         ----------
         path
-            The folder.
+            The folder; or ``"owner/name"`` or ``"owner/name@revision"`` of what was published on the Hugging Face hub.
 
         Raises
         ------
         FormatError
             If the folder is no saved task of this kind, or is truncated, altered or of a later version.
         """
-        settings, fitted = cls._files.read(Path(path))
+        from scssl.model import find
+
+        settings, fitted = cls._files.read(find(path))
         task = cls._from(fitted)
         task.settings, task.fitted, task.model_name = settings, fitted, str(path)
         return task

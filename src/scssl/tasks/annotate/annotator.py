@@ -322,3 +322,41 @@ class Annotator(SavedTask[AnnotatorSettings, "Fitted"]):
         from scssl.tasks.annotate.explain import explain
 
         return explain(self, query, n_top=n_top, layer=layer, device=device)
+
+    def push(
+        self, to: str, *, licence: str | None = None, private: bool = False, description: str = "Annotator of scssl"
+    ) -> str:
+        """Publish the annotator, its model included, on the Hugging Face hub; `load` reads it from there.
+
+        Published are weights, labels, the embedding of the reference's cells and what was calibrated: no counts.
+
+        Parameters
+        ----------
+        to
+            ``owner/name``; made if it is not there.
+        licence
+            As the hub spells it, e.g. ``"cc-by-4.0"``; not needed where the model's card has one.
+        private
+            Let only the owner see it, if it is made now.
+        description
+            Of the change.
+
+        Returns
+        -------
+        str
+            ``owner/name@commit``, by which exactly this annotator can be loaded for ever.
+
+        Raises
+        ------
+        MissingExtraError
+            If huggingface_hub is not installed.
+        SettingsError
+            If `fit` has not been called, or the ID or licence is not possible.
+        DataError
+            If the hub cannot be reached or does not allow it.
+        """
+        from scssl.tasks.annotate.publish import publish
+
+        return publish(
+            self._fitted(), settings=self.settings, to=to, licence=licence, private=private, description=description
+        )

@@ -1,0 +1,138 @@
+"""Annotators on the hub, against a stand-in in this process."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import scssl
+from scssl.cli.app import main
+from scssl.errors import FormatError, SettingsError
+from scssl.model_hub import list_cached
+from scssl.model_hub_cache import taken
+from scssl.tasks import Annotator
+from tests.hub_server import serving
+
+OBO = """format-version: 1.2
+data-version: test
+
+[Term]
+id: CL:0000001
+name: cell
+
+[Term]
+id: CL:0000002
+name: type_1
+is_a: CL:0000001
+"""
+FILES = {
+    "annotator.json", "reference.safetensors", "classifier.safetensors", "trust.safetensors", "README.md",
+    "model/config.json", "model/genes.tsv", "model/model.safetensors", "model/README.md",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folder of an annotator, and the file that it learned from."""
+    folder = tmp_path_factory.mktemp("secret-place")
+    cells = scssl.datasets.simulate_atlas(300, 100, n_types=3, type_effect=3.0, seed=3)
+    cells.write_h5ad(folder / "cells.h5ad")
+    (folder / "cl.obo").write_text(OBO)
+    model = scssl.pretrain(cells, preset="small", pretext="none", genes="union", max_epochs=1)
+    annotator = Annotator(model, mode="probe")
+    annotator.fit(folder / "cells.h5ad", labels="cell_type", ontology=folder / "cl.obo").save(folder / "annotator")
+    (folder / "annotator" / "notes.json").write_text("{}")
+    return folder / "annotator", folder / "cells.h5ad"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server
+
+
+@pytest.fixture
+def published(hub, saved, capsys):
+    """The hub after `scssl models push`, and the name of what was pushed."""
+    assert main(["models", "push", str(saved[0]), "lab/blood", "--licence", "cc-by-4.0", "--json", "--quiet"]) == 0
+    return hub, json.loads(capsys.readouterr().out)["model"]
+
+
+def test_a_published_annotator_is_used_like_a_model(published, saved, tmp_path, capsys, monkeypatch):
+    hub, name = published
+    path, cells = saved
+    assert name.startswith("lab/blood@")
+    assert set(hub.repos["lab/blood"][-1]) == FILES
+    out = tmp_path / "named.h5ad"
+    assert main(["annotate", str(cells), "--model", "lab/blood", "--out", str(out), "--quiet", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["annotate", str(cells), "--model", str(path), "--out", str(tmp_path / "o.h5ad"), "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert found["labels"] == expected["labels"]
+    assert found["label_sets"] == expected["label_sets"]
+    # Its model alone, and all of it again, without a network.
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    n = len(hub.requests)
+    local = Annotator.load(path)
+    np.testing.assert_array_equal(scssl.load(name).embed(cells), local.model.embed(cells))
+    assert list(Annotator.load(name).annotate(cells).labels) == list(local.annotate(cells).labels)
+    assert len(hub.requests) == n
+    assert [entry["model"] for entry in list_cached()] == [name]
+
+
+def test_nothing_of_the_publishers_disk_is_published(published, saved):
+    files = published[0].repos["lab/blood"][-1]
+    place = str(saved[0].parent).encode()
+    assert [name for name, content in files.items() if place in content or b"secret-place" in content] == []
+    card = files["README.md"].decode()
+    assert published[0].info("lab/blood", -1)["cardData"]["license"] == "cc-by-4.0"
+    for words in ("cells.h5ad", "- type_1", "--model lab/blood", "accuracy: ", "## Limits"):
+        assert words in card
+
+
+def test_what_is_fetched_is_checked(published, saved, tmp_path, capsys):
+    hub, _ = published
+    assert main(["models", "pull", "lab/blood", "--out", str(tmp_path / "mine"), "--quiet"]) == 0
+    assert "scssl annotate" in capsys.readouterr().out
+    assert {file.relative_to(tmp_path / "mine").as_posix() for file in (tmp_path / "mine").rglob("*.*")} == FILES
+    Annotator.load(tmp_path / "mine")
+    hub.repos["lab/other"] = [dict(hub.repos["lab/blood"][-1])]
+    # What is in the cache already is not asked for again: another file, then.
+    whole = hub.repos["lab/other"][0]["trust.safetensors"]
+    hub.repos["lab/other"][0]["trust.safetensors"] = whole + b" "
+    hub.lies["trust.safetensors"] = whole + b"!"
+    with pytest.raises(FormatError, match=r"trust\.safetensors is not the file that was published"):
+        Annotator.load("lab/other")
+    # Altered before it was published: the annotator's own checksums tell.
+    hub.lies.clear()
+    with pytest.raises(FormatError, match=r"trust\.safetensors: has .* bytes"):
+        Annotator.load("lab/other")
+
+
+def test_mistakes(hub, saved, capsys):
+    with pytest.raises(SettingsError, match="no licence"):
+        Annotator.load(saved[0]).push("lab/blood")
+    with pytest.raises(SettingsError, match="leave out the revision"):
+        Annotator.load(saved[0]).push("lab/blood@v1", licence="mit")
+    assert main(["annotate", str(saved[1]), "--model", "lab/nothing", "--out", "o.h5ad", "--quiet"]) == 2
+    assert "there is no such model" in capsys.readouterr().err
+    assert not hub.repos
+
+
+def test_files_that_are_taken():
+    model = ["config.json", "genes.tsv", "model.safetensors"]
+    inside = [f"model/{name}" for name in model]
+    assert taken([*model, "run.py", "README.md"]) == (*model, "README.md")
+    assert taken([*inside, "a.safetensors", "run.py", "b/c.json", ".x.json", "model/run.json"]) == (
+        *inside,
+        "a.safetensors",
+    )
+    assert taken(["annotator.json", *inside[1:]]) == ()

@@ -148,10 +148,17 @@ class Run:
             "settings": dict,
             "data": list,
             "timings": dict,
+            "versions": dict,
+            "machine": dict,
+            "created": str,
+            "command": str,
         }.items():
             if not isinstance(values.get(key, expected()), expected):
                 message = f"{file}: {key!r} is not a {expected.__name__}"
                 raise FormatError(message)
+        if not all(isinstance(seconds, int | float) for seconds in values.get("timings", {}).values()):
+            message = f"{file}: 'timings' holds something else than seconds"
+            raise FormatError(message)
         values["sections"] = [_section(record, file=file) for record in values.get("sections", [])]
         # What the record does not say must not be filled with this machine and this moment.
         return cls(**{"versions": {}, "machine": {}, "created": "", **values})
@@ -222,6 +229,13 @@ def _section(record: Any, *, file: str) -> Section:
     # A run folder may come from someone else: it must not make a page of files outside itself.
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
         message = f"{file}: section file {name!r} must be a plain file name in the run folder"
+        raise FormatError(message)
+    options = record.get("options", {})
+    shapes = {"where": dict, "features": dict, "names": list}
+    if not isinstance(options, dict) or not all(
+        isinstance(options.get(key, kind()), kind) for key, kind in shapes.items()
+    ):
+        message = f"{file}: options of section {record['title']!r} are not as scssl writes them"
         raise FormatError(message)
     known = {f.name for f in fields(Section)}
     return Section(**{key: value for key, value in record.items() if key in known})

@@ -33,3 +33,19 @@ def test_missing_extras_are_listed(capsys, monkeypatch):
     assert "extra report  missing jinja2, umap-learn" in " ".join(capsys.readouterr().out.split(" ")).replace(
         "   ", " "
     )
+
+
+def test_a_torch_that_does_not_load_is_said(capsys, monkeypatch):
+    """What such a report is often about."""
+
+    def broken():
+        message = "libcudart.so.13: cannot open shared object file"
+        raise ImportError(message)
+
+    monkeypatch.setattr("scssl.environment.devices", broken)
+    assert main(["env"]) == 0
+    said = capsys.readouterr().out
+    assert "PyTorch cannot be loaded: libcudart.so.13" in said
+    assert "memory" in said
+    assert main(["env", "--json"]) == 0
+    assert "libcudart" in json.loads(capsys.readouterr().out)["devices"]["problem"]

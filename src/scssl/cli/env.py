@@ -20,7 +20,11 @@ def env(*, common: Common | None = None) -> Outcome:  # noqa: ARG001 (read by cl
     from scssl.environment import devices, executable, extras, machine, versions
 
     found, computer, missing = versions(), machine(), extras()
-    torch = devices()
+    try:
+        torch = devices()
+    except (ImportError, OSError) as error:
+        # What a report is often about: the versions are then all the more needed.
+        torch = {"problem": f"PyTorch cannot be loaded: {error}"}
     result = {
         "versions": found,
         "python": executable(),
@@ -31,16 +35,19 @@ def env(*, common: Common | None = None) -> Outcome:  # noqa: ARG001 (read by cl
     memory = "unknown" if computer["memory_gib"] is None else f"{computer['memory_gib']} GiB"
     if computer["memory_free_gib"] is not None:
         memory += f", {computer['memory_free_gib']} GiB free"
-    cuda = "none" if not torch["cuda"] else "; ".join(torch["cuda"]) + f" (CUDA {torch['cuda_version']})"
+    cuda = "; ".join(torch["cuda"]) + f" (CUDA {torch['cuda_version']})" if torch.get("cuda") else "none"
     rows = {
         **found,
         "interpreter": result["python"],
         "system": computer["system"],
-        "processor": f"{computer['processor']}, {computer['cores']} cores usable, bfloat16: {torch['cpu_bf16']}",
+        "processor": f"{computer['processor']}, {computer['cores']} cores usable",
         "memory": memory,
-        "CUDA devices": cuda,
-        "Apple MPS": "yes" if torch["mps"] else "no",
     }
+    if "problem" in torch:
+        rows["devices"] = torch["problem"]
+    else:
+        rows["processor"] += f", bfloat16: {torch['cpu_bf16']}"
+        rows |= {"CUDA devices": cuda, "Apple MPS": "yes" if torch["mps"] else "no"}
     for extra, packages in missing.items():
         rows[f"extra {extra}"] = "installed" if not packages else f"missing {', '.join(packages)}"
     width = max(map(len, rows))

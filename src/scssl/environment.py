@@ -166,6 +166,18 @@ def command_line() -> str:
     )
 
 
+def shortened(path: Path | str) -> str:
+    """Return a path with the user's home folder as ``~``: it is nobody else's business.
+
+    Parameters
+    ----------
+    path
+        As it is.
+    """
+    home, text = str(Path.home()), str(path)
+    return f"~{text[len(home) :]}" if text == home or text.startswith(f"{home.rstrip('/')}/") else text
+
+
 def executable() -> str:
-    """Return the Python interpreter in use, with the user's home folder shortened to ``~``."""
-    return str(Path(sys.executable)).replace(str(Path.home()), "~", 1)
+    """Return the Python interpreter in use."""
+    return shortened(sys.executable)

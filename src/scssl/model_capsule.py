@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scssl.corpus.format.manifest import checksum, file_entries
-from scssl.environment import command_line, machine, versions
+from scssl.environment import command_line, machine, shortened, versions
 from scssl.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 FILE: Final = "capsule.json"
 FORMAT: Final = "scssl-capsule"
@@ -40,8 +41,49 @@ class Finding:
 
 
 def environment() -> dict[str, Any]:
-    """Return what a run ran on: ``versions``, ``machine``, ``command``."""
-    return {"versions": versions(), "machine": machine(), "command": command_line()}
+    """Return what a run ran on: ``versions``, ``machine``, ``command``, and the ``folder`` in which it was given."""
+    return {"versions": versions(), "machine": machine(), "command": command_line(), "folder": shortened(Path.cwd())}
+
+
+def describe_input(path: Path) -> dict[str, Any]:
+    """Return what tells whether an input is still the same: ``path``, ``bytes``, ``sha256``.
+
+    Parameters
+    ----------
+    path
+        File or folder. Of a folder, pages, cards and logs do not count.
+    """
+    full = path.resolve()
+    if full.is_file():
+        return {"path": shortened(full), "bytes": full.stat().st_size, "sha256": checksum(full)}
+    skipped = {*LEFT_OUT, "logs"}
+    files = [file for file in full.rglob("*") if file.is_file() and not skipped & set(file.relative_to(full).parts)]
+    entries = file_entries(full, files)
+    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+    return {"path": shortened(full), "bytes": sum(entry["bytes"] for entry in entries.values()), "sha256": digest}
+
+
+def check_inputs(inputs: Iterable[Any]) -> list[Finding]:
+    """Compare the inputs of a run with what is now where they were.
+
+    Parameters
+    ----------
+    inputs
+        As `describe_input` gives them, with ``name``.
+    """
+    found = []
+    for one in inputs:
+        if not isinstance(one, dict) or not isinstance(one.get("path"), str) or not one.get("sha256"):
+            continue
+        place, name = Path(one["path"]).expanduser(), Path(str(one.get("name", one["path"]))).name
+        if not place.exists():
+            found.append(Finding(what="data", state="unknown", text=f"{name} is no longer at {one['path']}"))
+        elif describe_input(place)["sha256"] != one["sha256"]:
+            text = f"{one['path']} is not what the run read: it was altered or replaced"
+            found.append(Finding(what="data", state="differs", text=text))
+        else:
+            found.append(Finding(what="data", state="same", text=f"{name} is what the run read"))
+    return found
 
 
 def write_capsule(

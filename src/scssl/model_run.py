@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scssl.environment import shortened
 from scssl.errors import FormatError, SettingsError
 from scssl.model_capsule import write_capsule
 from scssl.model_files import CARD, CONFIG, GENES, LAST, PROGRAMMES, RUN_SETTINGS, SAVING, WEIGHTS
@@ -178,7 +179,7 @@ def note_run(folder: Path, model: CellModel, corpus: Corpus) -> None:
         what="pretraining",
         settings=asdict(model.config),
         seeds={"training": model.config.training.seed},
-        data={**card["data"], "path": None if path is None else str(path)},
+        data={**card["data"], "path": None if path is None else shortened(path)},
         genes={"n": len(model.panel), "sha256": model.panel.fingerprint, "name": model.panel.name},
         metrics=card["metrics"] or {"none": "nothing was trained"},
         leave_out=("logs", RunFolder.CHECKPOINTS),

@@ -73,7 +73,10 @@ def _place(folder: Path) -> Path | None:
     """Return where the run found its corpus, if there is one."""
     capsule = read_capsule(folder)
     place = (capsule or {}).get("data", {}).get("path")
-    return Path(place) if isinstance(place, str) and (Path(place) / "corpus.json").is_file() else None
+    if not isinstance(place, str):
+        return None
+    corpus = Path(place).expanduser()
+    return corpus if (corpus / "corpus.json").is_file() else None
 
 
 def _metrics(model: CellModel, corpus: Corpus | Path | str | None) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from scssl.tasks import Comparer
 FILES = {
     "answers.csv", "composition.csv", "state.csv", "genes.csv", "programmes.csv", "shares.csv", "samples.csv",
     "members.csv", "left_out.csv", "comparison.json", "summary.txt", "summary.json", "run.json", "report.html",
-    "figures",
+    "figures", "capsule.json",
 }  # fmt: skip
 
 

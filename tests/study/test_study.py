@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ import scssl
 from scssl.errors import DataError, FormatError, SettingsError
 from scssl.study import fitting, get_plan, list_baselines
 from scssl.study.baselines import Baseline, get_baseline
+from scssl.study.capsule import recheck
 from scssl.study.comparing import BEST_BASELINE, BEST_PRETRAINED
 from scssl.study.methods import list_jobs, list_methods
 from scssl.study.splits import make_splits
@@ -58,6 +60,24 @@ def test_tables_hold_every_method_on_the_same_cells(done, two_studies):
     assert set(done.scores["unit"]) == {"donor"}
     assert set(done.per_type["type"]) == set(two_studies[1].obs["cell_type"].astype(str))
     assert (done.per_type["few_cells"] == (done.per_type["test_cells"] < 20)).all()
+
+
+def test_scores_come_out_again_from_the_predictions(done, two_studies, tmp_path):
+    folder, target = shutil.copytree(done.folder, tmp_path / "copy"), tmp_path / "target.h5ad"
+    assert {finding.state for finding in recheck(folder)} == {"unknown"}
+    two_studies[0].write_h5ad(tmp_path / "cells.h5ad")
+    two_studies[1].write_h5ad(target)
+    same = {"genes": "union", "obs": ["cell_type"], "source": "study", "split_by": "donor", "test": 0.0}
+    scssl.Corpus.build(tmp_path / "cells.h5ad", tmp_path / "corpus", **same)
+    capsule = json.loads((folder / "capsule.json").read_text())
+    capsule["data"] |= {"path": str(tmp_path / "corpus"), "target_path": str(target)}
+    (folder / "capsule.json").write_text(json.dumps(capsule))
+    assert [(finding.what, finding.state) for finding in recheck(folder)] == [("data", "same"), ("metrics", "same")]
+    scores = pd.read_csv(folder / "results.csv")
+    scores.assign(macro_f1=scores["macro_f1"] + 0.01).to_csv(folder / "results.csv", index=False)
+    assert recheck(folder)[1].state == "differs"
+    two_studies[1][:-5].write_h5ad(target)
+    assert [(finding.what, finding.state) for finding in recheck(folder)] == [("data", "differs")]
 
 
 def test_scores_are_those_of_the_predictions_pooled_over_folds(done, two_studies):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +86,7 @@ def run_demo(out: Path, *, plan: Plan, command: str) -> Run:
         What was done; saved in `out`, with its tables and ``report.html``.
     """
     from scssl import pretrain
+    from scssl.model_capsule import write_capsule
     from scssl.report import umap, write_page
 
     run = Run(title="scssl demo: what self-supervised pre-training does with cells", command=command)
@@ -116,6 +117,17 @@ def run_demo(out: Path, *, plan: Plan, command: str) -> Run:
         run.sections += cell_sections(out, stem, name, by_model[name].annotation, layouts[name])
     tell(run, scores, corpus=corpus, model=model, plan=plan)
     run.save(out)
+    write_capsule(
+        out,
+        what="demo",
+        settings=asdict(plan),
+        seeds={"all": plan.seed},
+        data={"corpus": corpus.fingerprint},
+        genes={"n": len(corpus.panel), "sha256": corpus.panel.fingerprint, "name": corpus.panel.name},
+        metrics={"scores": scores.to_dict("records")},
+        # They have checksums of their own.
+        leave_out=("corpus", "model"),
+    )
     write_page(run, folder=out)
     return run
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from scssl import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from scssl.genes import GenePanel
     from scssl.model import CellModel
     from scssl.tasks.output import Results
 
@@ -51,8 +53,9 @@ class Record:
             Its cells, if counted.
         """
         if file is not None:
-            size = file.stat().st_size if file.is_file() else None
-            self.inputs.append({"name": str(file), "role": role, "cells": n_cells, "bytes": size})
+            from scssl.model_capsule import describe_input
+
+            self.inputs.append({"name": str(file), "role": role, "cells": n_cells, **describe_input(file)})
 
     def settings(self, *, model: CellModel, scores: Any = None, **also: Any) -> dict[str, str]:
         """Return what to add to the settings of the results.
@@ -66,11 +69,11 @@ class Record:
         **also
             What else the report of this task should know.
         """
-        from scssl.environment import command_line, machine, versions
+        from scssl.model_capsule import environment
 
         training, cells = model.card.get("training", {}), model.card.get("data", {}).get("cells", {})
         content = {
-            "command": command_line(),
+            **environment(),
             "created": self.created,
             "timings": self.timings,
             "inputs": self.inputs,
@@ -86,8 +89,6 @@ class Record:
                 "scssl": model.card.get("versions", {}).get("scssl"),
             },
             "scores": scores,
-            "versions": versions(),
-            "machine": machine(),
             **also,
         }
         return {keys.RECORD: json.dumps(content, default=str)}
@@ -103,3 +104,59 @@ class Record:
             See `settings`.
         """
         return replace(results, settings={**results.settings, **self.settings(**known)})
+
+    def capsule(
+        self, folder: Path, *, what: str, settings: Mapping[str, Any], panel: GenePanel, seed: int, metrics: Any = None
+    ) -> None:
+        """Write the capsule of a folder of tables and figures, which is complete but for it.
+
+        Parameters
+        ----------
+        folder
+            The folder.
+        what
+            What it holds.
+        settings
+            Plain values.
+        panel
+            Genes of the model.
+        seed
+            Of everything random.
+        metrics
+            Plain values, or None.
+        """
+        genes = {"n": len(panel), "sha256": panel.fingerprint, "name": panel.name}
+        metrics = metrics or {"none": "nothing was scored"}
+        self.capsule_of(folder, what=what, settings={**settings, "seed": seed}, genes=genes, metrics=metrics)
+
+    def capsule_of(
+        self,
+        folder: Path,
+        *,
+        what: str,
+        settings: Mapping[str, Any],
+        genes: Mapping[str, Any],
+        metrics: Mapping[str, Any],
+    ) -> None:
+        """Write the capsule of a folder; as `capsule`, for what does not come from one model.
+
+        Parameters
+        ----------
+        folder, what, metrics
+            See `capsule`.
+        settings
+            Plain values, with the ``seed``.
+        genes
+            What the genes were.
+        """
+        from scssl.model_capsule import write_capsule
+
+        write_capsule(
+            folder,
+            what=what,
+            settings=settings,
+            seeds={"all": settings["seed"]},
+            data={"inputs": self.inputs},
+            genes=genes,
+            metrics=metrics,
+        )

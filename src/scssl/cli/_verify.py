@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from scssl.errors import FormatError, SettingsError
-from scssl.model_capsule import MAX_BYTES, Finding, check_complete, check_environment, check_files, read_capsule
+from scssl.model_capsule import (
+    MAX_BYTES,
+    Finding,
+    check_complete,
+    check_environment,
+    check_files,
+    check_inputs,
+    read_capsule,
+)
 
 DEPTH: Final = 2
 """Folders in folders that are looked into: the models of a study, the corpus of a demonstration."""
@@ -21,15 +29,20 @@ SEALED: Final = {*SETTINGS_OF.values(), "comparison.json"}
 """Settings that hold checksums: where they cannot be read, something was altered."""
 
 
-def verify_run(folder: Path, *, corpus: Path | None, place: str = "", depth: int = DEPTH) -> list[tuple[str, Finding]]:
+def verify_run(
+    run: Path, *, corpus: Path | None, again: bool = False, place: str = "", depth: int = DEPTH
+) -> list[tuple[str, Finding]]:
     """Check a run and the runs in it.
 
     Parameters
     ----------
-    folder
-        Folder of a model, study, comparison, saved task or corpus, or of several of them.
+    run
+        Folder of a model, study, comparison, demonstration, saved task or corpus, of tables and figures, or of several
+        of them; or .h5ad that a command wrote.
     corpus
         That the models were trained on; None where the runs found theirs.
+    again
+        Give the command of the run again, and compare what it writes.
     place
         Name of the folder in the one that was asked about.
     depth
@@ -43,23 +56,42 @@ def verify_run(folder: Path, *, corpus: Path | None, place: str = "", depth: int
     Raises
     ------
     SettingsError
-        If there is no such folder, or nothing in it that scssl wrote.
+        If there is no such run, or nothing in it that scssl wrote.
     """
-    if not folder.is_dir():
-        message = f"{folder}: there is no such folder of a run"
+    if run.is_file():
+        from scssl.cli._verify_file import verify_file
+
+        return [*verify_file(run), *([("", _repeated(run))] if again else [])]
+    if not run.is_dir():
+        message = f"{run}: there is no such folder of a run, nor a file of one"
         raise SettingsError(message)
-    own = [(place, finding) for finding in _verify_one(folder, corpus=corpus)]
+    own = [(place, finding) for finding in _verify_one(run, corpus=corpus)]
+    if again and not place:
+        own.append((place, _repeated(run)))
     below = []
     if depth > 0:
-        for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
-            if child.name.startswith(".") or (folder / "corpus.json").is_file():
+        for child in sorted(path for path in run.iterdir() if path.is_dir() and not path.is_symlink()):
+            if child.name.startswith(".") or (run / "corpus.json").is_file():
                 continue
             name = f"{place}/{child.name}" if place else child.name
             below += verify_run(child, corpus=corpus, place=name, depth=depth - 1)
-    if not own and not below and not place:
-        message = f"{folder} holds no run of scssl: no model, study, comparison, saved task or corpus"
+    if not place and not below and all(finding.what == "repeated" for _, finding in own):
+        message = f"{run} holds no run of scssl: no model, study, comparison, saved task or corpus"
         raise SettingsError(message)
     return own + below
+
+
+def _repeated(run: Path) -> Finding:
+    """Give the command of a run again, as its capsule, or the newest record in its file, has it."""
+    from scssl.cli._repeat import repeat
+
+    if run.is_file():
+        from scssl.report.file_tasks import read_content
+
+        return repeat(run, read_content(run).tasks[-1].record)
+    capsule = read_capsule(run) or {}
+    ran = capsule.get("environment")
+    return repeat(run, ran if isinstance(ran, dict) else {})
 
 
 def _verify_one(folder: Path, *, corpus: Path | None) -> list[Finding]:
@@ -68,11 +100,14 @@ def _verify_one(folder: Path, *, corpus: Path | None) -> list[Finding]:
         capsule = read_capsule(folder)
         if capsule is not None:
             findings += [check_complete(capsule), check_files(folder, capsule["files"])]
-            then = capsule.get("environment")
+            then, data = capsule.get("environment"), capsule.get("data")
             findings.append(check_environment(then.get("versions", {}) if isinstance(then, dict) else {}))
-        findings += _sealed(folder)
+            inputs = data.get("inputs") if isinstance(data, dict) else None
+            findings += check_inputs(inputs if isinstance(inputs, list) else [])
+            findings += _recomputed(folder, what=str(capsule.get("what")))
+        findings += [f for f in _sealed(folder) if capsule is None or f.state == "differs"]
         if (folder / "corpus.json").is_file():
-            findings.append(_corpus(folder))
+            findings += _corpus(folder)
         if (folder / "config.json").is_file():
             from scssl.model_verify import verify_model
 
@@ -86,6 +121,62 @@ def _verify_one(folder: Path, *, corpus: Path | None) -> list[Finding]:
     except FormatError as error:
         findings.append(Finding(what="files", state="differs", text=str(error)))
     return findings
+
+
+def _recomputed(folder: Path, *, what: str) -> list[Finding]:
+    """Compute the outcome again from what the folder holds, as far as that goes without the whole run."""
+    if what == "study":
+        from scssl.study.capsule import recheck
+
+        return recheck(folder)
+    if what == "comparison":
+        return [_answers(folder)]
+    if what == "demo":
+        return [_named(folder)]
+    if what == "pretraining":
+        return []  # `verify_model` says more
+    text = "not recomputed: repeat the run for that (--repeat)"
+    return [Finding(what="metrics", state="unknown", text=text)]
+
+
+def _answers(folder: Path) -> Finding:
+    """Correct the p-values of a comparison again, for all that was asked."""
+    import numpy as np
+
+    from scssl.tasks.compare import files
+    from scssl.tasks.compare.tables import Tables, ask
+
+    found = files.read(folder)
+    kinds, fdr = tuple(found.settings["kinds"]), float(found.settings["fdr"])
+    names = ("composition", "state", "genes", "programmes")
+    again = ask(Tables(**{name: getattr(found, name).copy() for name in names}), kinds=kinds, fdr=fdr)
+    both = found.answers.merge(again, on=["cell_type", "kind"], suffixes=("", "_again"))
+    wrong = len(both) != len(found.answers) or len(both) != len(again)
+    for name in ("p_value", "q_value", "n_found"):
+        values, others = both[name].to_numpy(dtype=float), both[f"{name}_again"].to_numpy(dtype=float)
+        wrong = wrong or not np.allclose(values, others, rtol=1e-6, atol=1e-12, equal_nan=True)
+    if wrong:
+        return Finding(what="metrics", state="differs", text="answers.csv does not follow from the tables of the tests")
+    text = f"{len(both)} answers follow from the tables; the tests themselves were not made again (--repeat)"
+    return Finding(what="metrics", state="same", text=text)
+
+
+def _named(folder: Path) -> Finding:
+    """Count again how many cells of a demonstration were named rightly."""
+    import pandas as pd
+
+    try:
+        scores = pd.read_csv(folder / "scores.csv")
+        shares = []
+        for stem in ("atlas", "pbmc"):
+            cells = pd.read_csv(folder / f"cells_{stem}.csv", usecols=["cell_type", "predicted"], dtype=str)
+            shares.append(float((cells["cell_type"] == cells["predicted"]).mean()))
+        missed = [share for share in shares if not (scores["accuracy"] - share).abs().lt(1e-6).any()]
+    except (OSError, ValueError, KeyError) as error:
+        return Finding(what="metrics", state="differs", text=f"cannot be read: {error}")
+    if missed:
+        return Finding(what="metrics", state="differs", text="scores.csv is not what the named cells give")
+    return Finding(what="metrics", state="same", text="the cells that were named give the accuracies of scores.csv")
 
 
 def _sealed(folder: Path) -> list[Finding]:
@@ -121,10 +212,18 @@ def _sealed(folder: Path) -> list[Finding]:
     return findings
 
 
-def _corpus(folder: Path) -> Finding:
+def _corpus(folder: Path) -> list[Finding]:
+    from scssl.corpus.format.manifest import read_manifest
     from scssl.corpus.format.verify import verify_folder
+    from scssl.environment import versions
 
     n_files, problems = verify_folder(folder)
     if problems:
-        return Finding(what="files", state="differs", text="; ".join(problems[:5]))
-    return Finding(what="files", state="same", text=f"{n_files} of the corpus as they were written")
+        return [Finding(what="files", state="differs", text="; ".join(problems[:5]))]
+    built, now = str(read_manifest(folder)["package"]), f"scssl {versions().get('scssl')}"
+    same = built == now
+    return [
+        Finding(what="files", state="same", text=f"{n_files} of the corpus as they were written"),
+        Finding(what="environment", state="same" if same else "other", text=f"built by {built}"),
+        Finding(what="data", state="unknown", text="a corpus holds its cells; the files they came from are not read"),
+    ]

@@ -183,6 +183,10 @@ def annotate(
         explain.mkdir(parents=True)
         explanation.per_type.to_csv(explain / "genes_per_label.csv", index=False)
         explanation.per_cell.to_csv(explain / "genes_per_cell.csv", index=False)
+        record.capsule(
+            explain, what="explanation", settings=annotation.settings, panel=annotator.model.panel, seed=seed,
+            metrics=None if scores is None else scores.summary(),
+        )  # fmt: skip
     if save is not None:
         annotator.save(save, overwrite=overwrite)
     return outcome(

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
+from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def compare(
         import_extra(name, extra="report")
     if "genes" in kinds:
         import_extra("pydeseq2", extra="compare")
-    started = time.perf_counter()
+    started, record = time.perf_counter(), Record()
     comparer = Comparer(
         model, kinds=kinds, test=test, paired=paired, programmes=programmes, min_cells=min_cells, fdr=fdr
     )
@@ -140,7 +141,10 @@ def compare(
         layer=layer, seed=seed, device=device,
     )  # fmt: skip
     found = comparer.comparison
-    _write(out, found, command=command_line(), seconds=time.perf_counter() - started, overwrite=overwrite)
+    record.read(file, role="compared", n_cells=int((design.sample >= 0).sum()))
+    record.read(model, role="model")
+    seconds = time.perf_counter() - started
+    _write(out, found, command=command_line(), seconds=seconds, overwrite=overwrite, record=record)
     return _outcome(found, out=out)
 
 
@@ -177,7 +181,7 @@ def _check_apart(file: Path, out: Path) -> None:
         raise SettingsError(message)
 
 
-def _write(out: Path, found: Comparison, *, command: str, seconds: float, overwrite: bool) -> None:
+def _write(out: Path, found: Comparison, *, command: str, seconds: float, overwrite: bool, record: Record) -> None:
     """Write everything into a folder that appears only when complete."""
     import json
 
@@ -195,6 +199,9 @@ def _write(out: Path, found: Comparison, *, command: str, seconds: float, overwr
         draw_all(found, folder / "figures")
         run = run_of_comparison(found, command=command, timings={"read, compare and correct": round(seconds, 2)})
         run.save(folder)
+        metrics = {"n_answers": len(found.answers), "n_found": len(found.found)}
+        genes = {"n": int(found.genes["gene"].nunique()), "tested": "genes.csv"}
+        record.capsule_of(folder, what="comparison", settings=found.settings, genes=genes, metrics=metrics)
         write_page(run, folder=folder)
 
 

@@ -19,6 +19,7 @@ DISK_MB = 150
 NEEDED = ("scanpy", "jinja2", "matplotlib", "umap")
 """What the extra brings; looked for before any work starts."""
 MADE = {
+    "capsule.json",
     "cells_atlas.csv",
     "cells_pbmc.csv",
     "confusion_atlas.csv",

@@ -137,6 +137,10 @@ def integrate(
         integrator.save(save, overwrite=overwrite)
     if figures is not None:
         _draw(figures, found, report, labels=labels, seed=seed)
+        record.capsule(
+            figures, what="integration", settings=found.settings, panel=integrator.model.panel, seed=seed,
+            metrics=None if report is None else report.summary(),
+        )  # fmt: skip
     return _outcome(found, report, out=out, key=next(iter(results.obsm)), save=save, figures=figures)
 
 

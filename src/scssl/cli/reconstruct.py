@@ -154,6 +154,10 @@ def reconstruct(
         from scssl.report.reconstruct import write_figures
 
         write_figures(scores, figures)
+        record.capsule(
+            figures, what="reconstruction", settings=reading.settings, panel=reconstructor.model.panel, seed=seed,
+            metrics=scores.summary(),
+        )  # fmt: skip
     if save is not None:
         reconstructor.save(save, overwrite=overwrite)
     return outcome(reading, results, scores, out=out, save=save, figures=figures)

@@ -134,13 +134,18 @@ def simulate(
         found = _evaluated(simulator, file, hold_out, cases=case, layer=layer, seed=seed, device=device)
     record.lap("score")
     record.read(file, role="cells", n_cells=n_cells)
-    noted = record.settings(model=simulator.model, scores=None if found is None else found.summary())
+    summary = None if found is None else found.summary()
+    noted = record.settings(model=simulator.model, scores=summary)
     simulation.settings.update(noted)
     simulation.write(out, scores=found)
     if save is not None:
         simulator.save(save, overwrite=overwrite)
     if scores is not None and found is not None:
+        plain = {name: value for name, value in simulation.settings.items() if name not in noted}
         _write_scores(scores, simulator, simulation, found, file=file, hold_out=str(hold_out), layer=layer)
+        record.capsule(
+            scores, what="simulation", settings=plain, panel=simulator.model.panel, seed=seed, metrics=summary
+        )
     return _outcome(simulation, found, out=out, save=save, folder=scores)
 
 

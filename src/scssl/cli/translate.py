@@ -172,6 +172,10 @@ def translate(
         translator.save(save, overwrite=overwrite)
     if scores is not None and found is not None:
         _write_scores(scores, found)
+        record.capsule(
+            scores, what="translation", settings=translation.settings, panel=translator.model.panel, seed=seed,
+            metrics=found.summary(),
+        )  # fmt: skip
     return _outcome(translator, translation, found, out=out, written=written, save=save, scores_folder=scores,
                     keys=list(results.obsm))  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -17,9 +16,9 @@ from scssl.corpus.gather import gather as gather_corpus
 from scssl.environment import machine, versions
 from scssl.errors import DataError, ScsslError, SettingsError
 from scssl.log import logger
-from scssl.model_capsule import write_capsule
 from scssl.study import outcome
 from scssl.study.baselines import get_baseline
+from scssl.study.capsule import identify, note_study
 from scssl.study.comparing import compare
 from scssl.study.estimate import estimate
 from scssl.study.fitting import Work, fit_job, make_network, network_config
@@ -189,7 +188,7 @@ def run(
     methods = list_methods(chosen)
     todo = list_jobs(chosen, methods, splits)
     networks = list_networks(todo, methods, chosen)
-    identity = _identity(corpus, cells, splits, chosen)
+    identity = identify(corpus, cells, splits, chosen)
     store = open_folder(folder, identity, overwrite=overwrite)
     for note in notes:
         logger.info("%s", note)
@@ -252,20 +251,10 @@ def run(
         "scores": scores, "differences": differences, "results": results.jobs, "per_type": per_type,
         "leakage": leakage_table(leaks),
     })  # fmt: skip
-    write_capsule(
-        folder,
-        what="study",
-        settings=chosen.to_dict(),
-        seeds={"methods": list(chosen.seeds)},
-        data={
-            "corpus": identity["corpus"],
-            "target": identity["target"],
-            "path": None if corpus.path is None else str(corpus.path),
-        },
-        genes={"n": len(corpus.panel), "sha256": corpus.panel.fingerprint, "name": corpus.panel.name},
-        metrics={"verdict": verdict.word, "conclusive": verdict.conclusive},
-        leave_out=("work",),
-    )
+    note_study(
+        folder, chosen, corpus, identity=identity, verdict=verdict, target=target, labels=labels, donor=donor,
+        source=source, layer=layer, unlabelled=UNLABELLED if unlabelled is None else unlabelled,
+    )  # fmt: skip
     return StudyResult(
         folder=folder, verdict=verdict, scores=scores, differences=differences, per_type=per_type,
         results=results.jobs, settings=settings,
@@ -328,27 +317,6 @@ def _exclusions(leaks: dict[str, Any], corpus: Corpus, corpora: dict[tuple[str, 
     what = [f"{len(named[kind])} {kind}" for kind in ("donors", "sources") if named[kind]]
     of = f"{gone:,} of {corpus.n_cells():,} cells of the corpus"
     return [f"{of} were left out of pre-training: {' and '.join(what)} of the target."]
-
-
-def _identity(corpus: Corpus, target: Target, splits: list[Split], plan: Plan) -> dict[str, Any]:
-    """All that every result depends on; what only adds results, such as more seeds or labels, is not part of it."""
-    from scssl import __version__
-
-    digest = hashlib.sha256()
-    for part in (target.counts.data, target.counts.indices, target.counts.indptr, target.codes, target.donors):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    for split in splits:
-        digest.update(split.train.tobytes() + split.named.tobytes())
-    return {
-        "scssl": __version__,
-        "corpus": corpus.fingerprint,
-        "target": digest.hexdigest(),
-        "labels": target.classes if len(target.classes) <= 100 else len(target.classes),
-        "preset": plan.preset,
-        "overrides": list(plan.overrides),
-        "epochs": plan.epochs,
-        "folds": plan.folds,
-    }
 
 
 def _describe(target: Target) -> dict[str, Any]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from scssl.corpus.format.shard import SOURCE
+from scssl.corpus.loader.mapped import Maps, announce, disk_reads, fetch
 from scssl.corpus.loader.ranges import elements
-from scssl.corpus.loader.scatter import Places, announce, scatter
+from scssl.corpus.loader.scatter import places_of, scatter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from scssl.corpus.format.shard import Shard
+    from scssl.corpus.format.shard import Shard, Vector
     from scssl.corpus.loader.reuse import Arrays
     from scssl.corpus.store import Corpus
 
@@ -46,13 +47,16 @@ class _Part(NamedTuple):
     """What a pool takes from one shard."""
 
     shard: Shard
-    place: slice
-    """Where its cells are among the distinct cells of the pool."""
+    cells: NDArray[np.int64]
+    """Which cells of the pool these are."""
     rows: NDArray[np.int64]
-    """Their rows in the shard, ascending."""
+    """Their rows in the shard, ascending; copies of a cell follow each other."""
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     """Where their counts are."""
+    values: Vector
+    indices: Vector
+    """Those of the shard, mapped where that is possible."""
 
 
 class PoolReader:
@@ -73,9 +77,11 @@ class PoolReader:
         self._first = np.cumsum([0, *(shard.n_cells for shard in shards)])
         names = {SOURCE: corpus.sources, **corpus.categories}
         self._columns = {column: len(names[column]) for column in (SOURCE, *labels)}
+        self._maps = Maps()
+        self._from_disk = True
 
     def read(self, batches: Sequence[NDArray[np.int64]], *, arrays: Arrays) -> list[Cells]:
-        """Read the cells of some batches; copies of a cell are read once.
+        """Read the cells of some batches.
 
         Parameters
         ----------
@@ -85,86 +91,83 @@ class PoolReader:
             Where memory comes from.
         """
         cells = np.concatenate([np.empty(0, dtype=np.int64), *batches])
-        distinct, first, which = np.unique(cells, return_index=True, return_inverse=True)
-        edges = np.searchsorted(distinct, self._first)
+        order = np.argsort(cells)
+        ordered = cells[order]
+        edges = np.searchsorted(ordered, self._first)
+        before, from_disk = disk_reads(), self._from_disk
         parts = []
         for number in np.flatnonzero(np.diff(edges)).tolist():
             place = slice(edges[number], edges[number + 1])
-            rows = distinct[place] - self._first[number]
-            part = _Part(self._shards[number], place, rows, *self._ranges(self._shards[number], rows))
-            # All is announced before anything is read: the disk is slow to answer, not slow to deliver.
-            announce(part.shard.values, part.starts, part.stops)
-            announce(part.shard.indices, part.starts, part.stops)
+            part = self._part(self._shards[number], order[place], ordered[place] - self._first[number])
+            if from_disk:
+                # All is announced before anything is read: the disk is slow to answer, not slow to deliver.
+                for vector, mapped in ((part.shard.values, part.values), (part.shard.indices, part.indices)):
+                    if mapped is not vector and isinstance(mapped, np.ndarray):
+                        announce(mapped, part.starts, part.stops)
             parts.append(part)
-        about = self._about(parts, distinct.size)
-        lengths = np.concatenate([np.empty(0, dtype=np.int64), *(part.stops - part.starts for part in parts)])[which]
+        lengths = np.empty(cells.size, dtype=np.int64)
+        for part in parts:
+            lengths[part.cells] = part.stops - part.starts
+        about = self._about(parts, cells.size)
         edges = np.cumsum([0, *(batch.size for batch in batches)])
         cuts = [slice(start, stop) for start, stop in pairwise(edges.tolist())]
         indptrs = [np.concatenate([[0], np.cumsum(lengths[cut])]) for cut in cuts]
-        values = self._fill("values", parts, first, which, indptrs, arrays)
-        indices = self._fill("indices", parts, first, which, indptrs, arrays)
+        values = self._fill("values", parts, indptrs, arrays, fetching=from_disk)
+        indices = self._fill("indices", parts, indptrs, arrays, fetching=from_disk)
+        # What the system has cached is neither announced nor fetched: that takes as long as copying.
+        self._from_disk = before is None or disk_reads() != before
         return [
-            Cells(values=v, indices=i, indptr=indptr, about=about.take(which[cut], axis=1))
+            Cells(values=v, indices=i, indptr=indptr, about=about[:, cut].copy())
             for v, i, indptr, cut in zip(values, indices, indptrs, cuts, strict=True)
         ]
+
+    def _part(self, shard: Shard, cells: NDArray[np.int64], rows: NDArray[np.int64]) -> _Part:
+        indptr = self._maps.open(shard.indptr)
+        if isinstance(indptr, np.ndarray):
+            starts, stops = indptr[rows], indptr[rows + 1]
+        else:
+            starts, stops = elements(indptr, np.stack([rows, rows + 1], axis=1).ravel()).reshape(-1, 2).T
+        overlap = (stops[:-1] > starts[1:]) & (rows[:-1] < rows[1:])
+        if starts[0] < 0 or stops.max() > shard.n_nonzeros or np.any(stops < starts) or np.any(overlap):
+            key = "X/indptr"
+            raise shard._altered(key)
+        return _Part(shard, cells, rows, starts, stops, self._maps.open(shard.values), self._maps.open(shard.indices))
 
     def _about(self, parts: list[_Part], n_cells: int) -> NDArray[np.int64]:
         about = np.empty((CODES + len(self._columns), n_cells), dtype=np.int64)
         for part in parts:
-            shard, place = part.shard, part.place
-            about[CELL, place] = shard.first_cell + part.rows
-            about[COUNTS, place] = elements(shard.n_counts, part.rows)
-            for row, (column, n_names) in enumerate(self._columns.items(), start=CODES):
-                codes = elements(shard.codes[column], part.rows)
-                if codes.min() < -1 or codes.max() >= n_names:
-                    key = f"obs/{column}/codes"
-                    raise shard._altered(key)
-                about[row, place] = codes
+            shard, cells = part.shard, part.cells
+            about[CELL, cells] = shard.first_cell + part.rows
+            about[COUNTS, cells] = elements(self._maps.open(shard.n_counts), part.rows)
+            for row, column in enumerate(self._columns, start=CODES):
+                about[row, cells] = elements(self._maps.open(shard.codes[column]), part.rows)
+        for row, (column, n_names) in enumerate(self._columns.items(), start=CODES):
+            if n_cells and (about[row].min() < -1 or about[row].max() >= n_names):
+                wrong = (about[row] < -1) | (about[row] >= n_names)
+                key = f"obs/{column}/codes"
+                raise next(part.shard for part in parts if wrong[part.cells].any())._altered(key)
         return about
-
-    def _ranges(self, shard: Shard, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-        # Where a row ends the next one starts, which is mostly asked for too.
-        alone = np.append(np.diff(rows) != 1, True)
-        place = np.arange(rows.size) + np.cumsum(alone) - alone
-        both = np.empty(rows.size + int(alone.sum()), dtype=np.int64)
-        both[place], both[place + 1] = rows, rows + 1
-        indptr = elements(shard.indptr, both)
-        starts, stops = indptr[place], indptr[place + 1]
-        if starts.size and (indptr[0] < 0 or indptr[-1] > shard.n_nonzeros or np.any(np.diff(indptr) < 0)):
-            key = "X/indptr"
-            raise shard._altered(key)
-        return starts, stops
 
     def _fill(
         self,
-        name: str,
+        name: Literal["values", "indices"],
         parts: list[_Part],
-        first: NDArray[np.int64],
-        which: NDArray[np.int64],
         indptrs: list[NDArray[np.int64]],
         arrays: Arrays,
+        *,
+        fetching: bool,
     ) -> list[NDArray[Any]]:
-        """Read the counts or genes of all cells: each distinct one to its first place, from which copies are made."""
+        """Read the counts or genes of all cells."""
         vectors = [getattr(part.shard, name) for part in parts]
         dtype = NARROW if all(vector.dtype == NARROW for vector in vectors) else WIDE
         filled = [arrays.take(int(indptr[-1]), dtype) for indptr in indptrs]
-        if not filled:
-            return filled
-        places = Places(filled, indptrs)
-        for vector, part in zip(vectors, parts, strict=True):
-            scatter(vector, part.starts, part.stops, first[part.place], places)
-        copies = np.flatnonzero(first[which] != np.arange(which.size))
-        for copy, original in zip(places.each(copies), places.each(first[which[copies]]), strict=True):
-            copy[:] = original
+        places = places_of(filled, indptrs)
         limit = self._n_genes if name == "indices" else np.iinfo(WIDE).max + 1
-        if limit <= np.iinfo(f"u{dtype.itemsize}").max and any(_largest(array) >= limit for array in filled):
-            for part in parts:
-                if any(_largest(row) >= limit for row in places.each(first[part.place])):
-                    key = "X/indices" if name == "indices" else "X/data"
-                    raise part.shard._altered(key)
+        for vector, part in zip(vectors, parts, strict=True):
+            mapped = getattr(part, name)
+            if fetching and mapped is not vector:
+                fetch(mapped, part.starts, part.stops, path=vector.path)
+            if scatter(mapped, part.starts, part.stops, places[part.cells], dtype=dtype) >= limit:
+                key = "X/indices" if name == "indices" else "X/data"
+                raise part.shard._altered(key)
         return filled
-
-
-def _largest(array: NDArray[Any]) -> int:
-    """Return the largest element; seen as unsigned, those that did not fit are large too."""
-    return int(array.view(f"u{array.dtype.itemsize}").max(initial=0))

@@ -31,12 +31,6 @@ class Reader:
         self._vector, self._file = vector, file
         self._memory = np.empty(0, dtype=vector.dtype)
 
-    @property
-    def descriptor(self) -> int:
-        """Number of the open file; only of a `FileVector`."""
-        assert self._file is not None
-        return self._file.fileno()
-
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Elements from `start` to `stop`; overwritten by the next read."""
         if self._file is None:
@@ -49,14 +43,14 @@ class Reader:
         while done < buffer.size:
             count = self._file.readinto(buffer[done:].data)
             if not count:
-                raise self.ended(stop)
+                raise ended(self._file.name, stop, len(self._vector))
             done += count
         return out
 
-    def ended(self, stop: int) -> FormatError:
-        """Return the error of a file that ends before element `stop`."""
-        name = "the vector" if self._file is None else self._file.name
-        return FormatError(f"{name}: ends before element {stop:,} of {len(self._vector):,}; the file was truncated")
+
+def ended(file: object, element: int, length: int) -> FormatError:
+    """Return the error of a file that ends before an element."""
+    return FormatError(f"{file}: ends before element {element:,} of {length:,}; the file was truncated")
 
 
 @contextmanager
@@ -80,7 +74,7 @@ def runs(starts: NDArray[np.int64], stops: NDArray[np.int64], *, gap: int) -> ND
     Parameters
     ----------
     starts, stops
-        (n,) ranges, ascending and not overlapping.
+        (n,) ranges, ascending; they may be the same but must not overlap otherwise.
     gap
         Largest distance that is bridged.
 
@@ -101,13 +95,14 @@ def elements(vector: Vector, rows: NDArray[np.int64]) -> NDArray[Any]:
     vector
         The vector.
     rows
-        (n,) positions, ascending.
+        (n,) positions, ascending; they may be the same.
     """
+    if isinstance(vector, np.ndarray):
+        return vector[rows]
     edges = runs(rows, rows + 1, gap=gap_of(vector))
     out = np.empty(rows.size, dtype=vector.dtype)
     with reading(vector) as reader:
         for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             start, stop = int(rows[first]), int(rows[last - 1]) + 1
-            read = reader.read(start, stop)
-            out[first:last] = read if stop - start == last - first else read[rows[first:last] - start]
+            out[first:last] = reader.read(start, stop)[rows[first:last] - start]
     return out

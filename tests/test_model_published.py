@@ -291,6 +291,29 @@ def test_damaged_files(checkpoint, adata, tmp_path):
         scssl.CellModel.from_published(tmp_path / "none.ckpt", genes=list(adata.var_names))
 
 
+def test_names_that_are_no_genes_are_said_and_refused_where_most_are(checkpoint, adata, genes, tmp_path, capsys):
+    names, words = list(adata.var_names), ["models", "import", str(checkpoint), "--genes"]
+    (tmp_path / "few.txt").write_text("\n".join([*names[:-2], "AKKGRA", "ENSG00000999999"]))
+    assert (
+        main(["models", "import", str(checkpoint), "--genes", str(tmp_path / "few.txt"), "--out", f"{tmp_path}/m"]) == 0
+    )
+    said = capsys.readouterr().err
+    assert "few.txt: 2 of its 120 names are not known genes, such as 'AKKGRA', 'ENSG00000999999'" in said
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["card"]["origin"]["unknown_genes"] == 2
+    assert main([*words, str(genes), "--out", str(tmp_path / "all")]) == 0
+    assert "not known" not in capsys.readouterr().err
+    most = [f"gene_{i}" for i in range(61)] + names[:59]
+    (tmp_path / "most.txt").write_text("\n".join(most))
+    assert (
+        main(["models", "import", str(checkpoint), "--genes", str(tmp_path / "most.txt"), "--out", f"{tmp_path}/n"])
+        == 2
+    )
+    assert "61 of its 120 names are no known genes of human or mouse, such as 'gene_0'" in capsys.readouterr().err
+    assert not (tmp_path / "n").exists()
+    panel = GenePanel.from_names(most)
+    assert scssl.CellModel.from_published(checkpoint, genes=panel).panel == panel
+
+
 def test_from_the_command_line(checkpoint, genes, tmp_path, capsys):
     words = ["models", "import", str(checkpoint), "--genes", str(genes), "--licence", "mit", "--out"]
     assert main([*words, str(tmp_path / "m"), "--json"]) == 0

@@ -80,9 +80,7 @@ def card_text(manifest: dict[str, Any], *, name: str = "path/to/this/folder") ->
         metrics=metrics or "No metrics are recorded.",
         licence=plain(card.get("licence", "not stated")),
         limits=plain(card.get("limits", "not stated")),
-        versions=", ".join(
-            f"{plain(package)} {plain(number)}" for package, number in card.get("versions", {}).items()
-        ),
+        versions=", ".join(f"{plain(package)} {plain(number)}" for package, number in card.get("versions", {}).items()),
     )
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{body}"
 

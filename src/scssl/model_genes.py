@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from scssl.errors import DataError, import_extra
 from scssl.genes import GenePanel, load_panel
-from scssl.genes.tables import is_ensembl, strip_version
+from scssl.genes.tables import SPECIES, UNKNOWN, gene_table, is_ensembl, strip_version
+from scssl.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +90,47 @@ def ordered_panel(names: Sequence[str], *, where: str, name: str) -> GenePanel:
         )
         raise DataError(message)
     return panel
+
+
+def check_known(panel: GenePanel, *, where: str) -> int:
+    """Refuse a list most of whose names are no genes, and say which of another list are none.
+
+    Parameters
+    ----------
+    panel
+        Genes that a network reads.
+    where
+        Where they are from, for messages.
+
+    Returns
+    -------
+    int
+        Names that are not known genes of the panel's species; of human or mouse, whichever fits better, if it has none.
+
+    Raises
+    ------
+    DataError
+        If that is more than half of them.
+    """
+    known = [panel.species] if panel.species in SPECIES else SPECIES
+    unknown = min(
+        ([gene for gene in panel.ids if gene_table(kind).lookup.exact.get(gene, UNKNOWN) == UNKNOWN] for kind in known),
+        key=len,
+    )
+    examples = ", ".join(repr(str(gene)) for gene in unknown[:3])
+    if 2 * len(unknown) > len(panel):
+        message = (
+            f"{where}: {len(unknown):,} of its {len(panel):,} names are no known genes of human or mouse, such as "
+            f"{examples}; hardly any file would fit. Give Ensembl IDs or symbols. For another species, in Python: "
+            "scssl.CellModel.from_published(..., genes=GenePanel.from_names(names))"
+        )
+        raise DataError(message)
+    if unknown:
+        logger.warning(
+            "%s: %s of its %s names are not known genes, such as %s; they are found only in files that spell them so",
+            where, f"{len(unknown):,}", f"{len(panel):,}", examples,
+        )  # fmt: skip
+    return len(unknown)
 
 
 def _from_text(text: str, path: Path) -> list[str]:

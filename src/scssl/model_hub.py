@@ -192,9 +192,7 @@ def publishable(model: CellModel, *, licence: str | None) -> CellModel:
     return replace(model, card=card, config=replace(model.config, task=task))
 
 
-def upload(
-    folder: Path, names: Sequence[str], *, target: HubId, licence: str, private: bool, description: str
-) -> str:
+def upload(folder: Path, names: Sequence[str], *, target: HubId, licence: str, private: bool, description: str) -> str:
     """Send files of a folder to the hub, and return ``owner/name@commit``; see `push`.
 
     Parameters

@@ -16,7 +16,7 @@ from scssl.errors import DataError, FormatError, SettingsError
 from scssl.genes import GenePanel
 from scssl.model_checkpoint import read_checkpoint
 from scssl.model_files import versions
-from scssl.model_genes import ordered_panel, read_ordered
+from scssl.model_genes import check_known, ordered_panel, read_ordered
 from scssl.training import Config, build_task, get_preset
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def import_published(
     trunk = _part(weights, layout.trunk)
     n_genes = _n_inputs(file, trunk.get("0.weight"), name=f"{layout.trunk}0.weight", width=widths[0])
     panel, origin = _find_panel(file, content, genes, n_genes=n_genes)
+    # A panel that was made beforehand, in Python, may be of any species.
+    n_unknown = 0 if isinstance(genes, GenePanel) else check_known(panel, where=_name(file, genes))
     _check_part(file, trunk, (n_genes, *widths), prefix=layout.trunk)
     decoder = _part(weights, "decoder.") if layout.trunk == "encoder." else {}
     if decoder:
@@ -107,6 +109,8 @@ def import_published(
         encoder.states.variance_share.zero_()
         encoder.gene_share.fill_(1.0)
     card = _card(file, layout, panel, origin=origin, licence=licence, has_decoder=bool(decoder))
+    if n_unknown:
+        card["origin"]["unknown_genes"] = n_unknown
     return Published(task=task.eval(), panel=panel, config=config, card=card)
 
 
@@ -188,6 +192,13 @@ def _find_panel(
             )
             raise DataError(message)
     return panel, origin
+
+
+def _name(file: Path, given: Sequence[str] | Path | str | None) -> str:
+    """Return where a list of genes is from, for messages."""
+    if isinstance(given, str | Path):
+        return str(given)
+    return f"the genes in {file}" if given is None else "genes="
 
 
 def _listed_inside(content: Mapping[str, Any]) -> list[str] | None:

@@ -178,6 +178,20 @@ def shortened(path: Path | str) -> str:
     return f"~{text[len(home) :]}" if text == home or text.startswith(f"{home.rstrip('/')}/") else text
 
 
+def expanded(path: str) -> Path:
+    """Return the path that `shortened` made shorter.
+
+    Parameters
+    ----------
+    path
+        With ``~`` for the home folder. A user's home that this machine does not have is left as it is.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def executable() -> str:
     """Return the Python interpreter in use."""
     return shortened(sys.executable)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scssl.corpus.format.manifest import checksum, file_entries
-from scssl.environment import command_line, machine, shortened, versions
+from scssl.environment import command_line, expanded, machine, shortened, versions
 from scssl.errors import FormatError
 
 if TYPE_CHECKING:
@@ -75,15 +75,22 @@ def check_inputs(inputs: Iterable[Any]) -> list[Finding]:
     for one in inputs:
         if not isinstance(one, dict) or not isinstance(one.get("path"), str) or not one.get("sha256"):
             continue
-        place, name = Path(one["path"]).expanduser(), Path(str(one.get("name", one["path"]))).name
+        place, name = expanded(one["path"]), Path(str(one.get("name", one["path"]))).name
         if not place.exists():
             found.append(Finding(what="data", state="unknown", text=f"{name} is no longer at {one['path']}"))
-        elif describe_input(place)["sha256"] != one["sha256"]:
+        elif not _is_same(place, one):
             text = f"{one['path']} is not what the run read: it was altered or replaced"
             found.append(Finding(what="data", state="differs", text=text))
         else:
             found.append(Finding(what="data", state="same", text=f"{name} is what the run read"))
     return found
+
+
+def _is_same(place: Path, one: Mapping[str, Any]) -> bool:
+    # The size of a file is known at once, where its checksum may take minutes.
+    if place.is_file() and place.stat().st_size != one.get("bytes", place.stat().st_size):
+        return False
+    return bool(describe_input(place)["sha256"] == one["sha256"])
 
 
 def write_capsule(
@@ -156,6 +163,7 @@ def read_capsule(folder: Path) -> dict[str, Any] | None:
         content = json.loads(file.read_text(encoding="utf-8"))
         known = content["format"] == FORMAT and 1 <= content["version"] <= VERSION
         known = known and isinstance(content["files"], dict)
+        known = known and all(isinstance(content.get(part, {}), dict) for part in ("data", "environment"))
     except (ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
@@ -186,7 +194,7 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> Finding:
     for name, entry in files.items():
         file = folder / name
         # A capsule may come from someone else: nothing outside of its folder is read.
-        if not isinstance(entry, dict) or not file.resolve().is_relative_to(folder.resolve()):
+        if not isinstance(entry, dict) or "\0" in name or not file.resolve().is_relative_to(folder.resolve()):
             problems.append(f"{name!r} is no file of a run")
         elif not file.is_file():
             problems.append(f"{name} is missing")

@@ -10,6 +10,7 @@ import torch
 
 from scssl.cores import own_cores
 from scssl.corpus import Corpus
+from scssl.environment import expanded
 from scssl.errors import ScsslError
 from scssl.log import progress
 from scssl.model import CellModel
@@ -71,11 +72,10 @@ def _example(model: CellModel, manifest: dict[str, Any]) -> Finding:
 
 def _place(folder: Path) -> Path | None:
     """Return where the run found its corpus, if there is one."""
-    capsule = read_capsule(folder)
-    place = (capsule or {}).get("data", {}).get("path")
+    place = (read_capsule(folder) or {}).get("data", {}).get("path")
     if not isinstance(place, str):
         return None
-    corpus = Path(place).expanduser()
+    corpus = expanded(place)
     return corpus if (corpus / "corpus.json").is_file() else None
 
 

@@ -82,6 +82,9 @@ def flip(file):
         (lambda f: edit(f / "capsule.json", lambda c: c.pop("seeds")), "capsule", "lacks seeds"),
         (lambda f: edit(f / "capsule.json", lambda c: c.update(version=9)), "files", "later version"),
         (lambda f: edit(f / "capsule.json", lambda c: c["files"].update({"../x": {}})), "files", "no file of a run"),
+        (lambda f: edit(f / "capsule.json", lambda c: c["files"].update({"a\0b": {}})), "files", "no file of a run"),
+        (lambda f: edit(f / "capsule.json", lambda c: c.update(data="corpus")), "files", "not the capsule"),
+        (lambda f: edit(f / "capsule.json", lambda c: c.update(environment=3)), "files", "not the capsule"),
         (lambda f: (f / "capsule.json").write_text("[" * 50_000), "files", "not the capsule"),
     ],
 )
@@ -91,6 +94,14 @@ def test_what_was_changed_is_found(copy, capsys, damage, what, words):
     assert code == 2
     assert found[what]["state"] == "differs"
     assert words in found[what]["text"]
+
+
+def test_homes_of_users_that_are_not_here(copy, capsys):
+    """Paths of a run that somebody else made."""
+    inputs = [{"path": "~nobody-of-that-name/a.h5ad", "sha256": "0"}]
+    edit(copy / "capsule.json", lambda c: c["data"].update(path="~nobody-of-that-name/corpus", inputs=inputs))
+    code, found = verify(capsys, copy)
+    assert (code, found["data"]["state"]) == (0, "unknown")
 
 
 def test_weights_that_were_altered_are_not_loaded(copy):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scssl.environment import expanded
 from scssl.log import logger
 from scssl.model_capsule import Finding
 
@@ -46,7 +47,7 @@ def repeat(run: Path, ran: Mapping[str, Any]) -> Finding:
     ran
         ``command`` and the ``folder`` in which it was given.
     """
-    words, start = _words(ran), Path(str(ran.get("folder", ""))).expanduser()
+    words, start = _words(ran), expanded(str(ran.get("folder", "")))
     if words is None:
         return Finding(what="repeated", state="unknown", text="it was not made by a command that can be given again")
     if "folder" not in ran or not start.is_dir():
@@ -106,7 +107,7 @@ def _moved(words: list[str], scratch: Path) -> tuple[list[str], dict[Path, Path]
 def _place_of(run: Path, places: Mapping[Path, Path], start: Path) -> Path | None:
     """Return where the new run is: it may have been moved or renamed since, but a file stays one."""
     for old, new in places.items():
-        if (start / old.expanduser()).resolve() == run.resolve():
+        if (start / expanded(str(old))).resolve() == run.resolve():
             return new
     alike = [new for old, new in places.items() if old.name == run.name]
     alike += [new for new in places.values() if bool(new.suffix) == run.is_file()]

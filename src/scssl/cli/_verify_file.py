@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scssl.environment import expanded
 from scssl.errors import ScsslError
 from scssl.model_capsule import Finding, check_environment, check_inputs
 
@@ -70,7 +71,7 @@ def _codes(task: FileTask, content: FileContent) -> list[Finding]:
     mixed = task.settings.get("adapted") or task.settings.get("pca")
     if task.kind not in ("embed", "annotate") or mixed or name not in content.obsm:
         return []
-    place = Path(str(task.record.get("folder", "."))).expanduser() / str(task.settings.get("model", ""))
+    place = expanded(str(task.record.get("folder", "."))) / str(task.settings.get("model", ""))
     folder = next((path for path in (place, place / "model") if (path / "config.json").is_file()), None)
     if folder is None:
         text = f"not recomputed: the model is not at {task.settings.get('model')}"

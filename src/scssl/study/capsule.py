@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from scssl.environment import shortened
+from scssl.environment import expanded, shortened
 from scssl.errors import ScsslError
 from scssl.model_capsule import Finding, read_capsule, write_capsule
 from scssl.study import outcome
@@ -125,14 +125,14 @@ def recheck(folder: Path) -> list[Finding]:
 
     settings, data = read_settings(folder), (read_capsule(folder) or {}).get("data", {})
     places = [data.get("path"), data.get("target_path")]
-    if not all(isinstance(place, str) and Path(place).expanduser().exists() for place in places):
+    if not all(isinstance(place, str) and expanded(place).exists() for place in places):
         hint = "its corpus, or its target, is no longer where the study read it"
         unknown = "not recomputed: that takes the labels of the target"
         return [Finding(what=what, state="unknown", text=text) for what, text in (("data", hint), ("metrics", unknown))]
     try:
-        corpus = Corpus.open(Path(places[0]).expanduser())
+        corpus = Corpus.open(expanded(places[0]))
         target = read_target(
-            Path(places[1]).expanduser(), corpus, labels=data["labels"], donor=data["donor"], source=data["source"],
+            expanded(places[1]), corpus, labels=data["labels"], donor=data["donor"], source=data["source"],
             layer=data["layer"], unlabelled=data["unlabelled"],
         )  # fmt: skip
         known: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in settings["plan"].items()}

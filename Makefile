@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 JOBS ?= auto
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check lint types tests docs wheel browser lowest constraints clean
+.PHONY: demo test check lint types tests docs wheel browser lowest without-torch constraints clean
 
 # The machine needs only $(PYTHON); everything else is pinned in constraints.txt.
 $(STAMP): pyproject.toml constraints.txt
@@ -57,8 +57,23 @@ lowest:
 	$(LOWEST)/bin/python -m pip install -q -c scripts/lowest.txt -e '.[$(LOWEST_EXTRAS)]' hypothesis psutil pytest pytest-timeout
 	$(LOWEST)/bin/python -m pytest -p no:cacheprovider -W ignore::DeprecationWarning $(LOWEST_TESTS)
 
+# What needs no PyTorch, on another Python: make without-torch OTHER=python3.13
+OTHER ?= python3.13
+WITHOUT_TORCH := .venv-without-torch
+WITHOUT_TORCH_TESTS := tests/cli tests/corpus tests/datasets tests/faults tests/fuzz tests/genes tests/metrics tests/ontology tests/report \
+	tests/test_architecture.py tests/test_compiled.py tests/test_cores.py tests/test_files.py tests/test_log.py
+
+without-torch:
+	$(OTHER) -m venv $(WITHOUT_TORCH)
+	$(WITHOUT_TORCH)/bin/python -m pip install -q -c constraints.txt pytest
+	$(WITHOUT_TORCH)/bin/python scripts/without_torch.py > $(WITHOUT_TORCH)/requirements.txt
+	$(WITHOUT_TORCH)/bin/python -m pip install -q -c constraints.txt -r $(WITHOUT_TORCH)/requirements.txt
+	$(WITHOUT_TORCH)/bin/python -m pip install -q --no-deps -e .
+	PYTHONPATH=scripts $(WITHOUT_TORCH)/bin/python -m pytest -p without_torch -p no:cacheprovider $(WITHOUT_TORCH_TESTS) \
+		--ignore=tests/corpus/test_together.py --deselect tests/test_architecture.py::test_the_probe_sees_what_is_loaded
+
 constraints: $(STAMP)
 	{ echo "# Every version that CI installs. Regenerate with: make constraints"; $(BIN)/python -m pip freeze --exclude-editable | sed -E 's%^torch(==| @ .*/torch-)([0-9.]+).*%torch==\2%'; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) $(LOWEST) dist site demo-out
+	rm -rf $(VENV) $(LOWEST) $(WITHOUT_TORCH) dist site demo-out

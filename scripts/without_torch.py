@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 LEFT_OUT = ("torch", "lightning", "scssl")
-EXTRAS = ("census", "compare", "dask", "download", "mudata", "ontology", "report")
+EXTRAS = ("census", "compare", "dask", "demo", "download", "mudata", "ontology", "report")
 MISSING = re.compile(r"No module named '(torch|lightning)['.]")
 
 

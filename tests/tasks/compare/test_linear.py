@@ -79,6 +79,20 @@ def test_moderated_p_values_are_uniform_where_nothing_differs():
         assert np.mean(p <= level) == pytest.approx(level, abs=4 * np.sqrt(level / 4000))
 
 
+def test_tests_lend_each_other_nine_degrees_at_most():
+    # The same variance everywhere, as tests that go together make it look: it would count as known.
+    values = np.random.default_rng(9).normal(size=(8, 1))[:, [0] * 5] * np.array([1, -1, 1, -1, 1.0])
+    found = moderated_t(values, plain(table(4, 4)))
+    truth = stats.ttest_ind(values[4:, 0], values[:4, 0])
+    usual, worth = prior_variance(np.full(5, found.spread[0] ** 2), df=6)
+    assert np.isinf(worth)
+    own = (values[:, 0] - np.repeat([values[:4, 0].mean(), values[4:, 0].mean()], 4)).var() * 8 / 6
+    error = np.sqrt((9 * prior_variance(np.full(5, own), df=6)[0] + 6 * own) / 15 / 2)
+    np.testing.assert_allclose(found.p, 2 * stats.t.sf(abs(found.effect[0]) / error, 15))
+    assert np.sign(truth.statistic) == np.sign(found.effect[0])
+    assert usual > 0
+
+
 def test_no_variance_is_below_that_of_counting():
     values = np.random.default_rng(5).normal(size=(8, 3)) * 1e-3
     layout = plain(table(4, 4))

@@ -11,6 +11,7 @@ import pandas as pd
 from scssl.cores import n_cores
 from scssl.errors import import_extra
 from scssl.tasks.compare.layout import Layout, NotTestable
+from scssl.tasks.compare.linear import LEVEL, inverse_trigamma
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,6 @@ LARGE: Final = 2_000_000
 """Counts from which on genes are shared out among the cores; below, starting the processes takes longer."""
 FEWEST: Final = 10
 """Genes from which on dispersions can lend each other strength."""
-Z: Final = 1.959964
 
 
 def expressed(counts: NDArray[np.integer], case: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -82,7 +82,9 @@ def compare_genes(
     """Compare the expression of genes within each type.
 
     Negative binomial models of the counts that each donor's cells of the type have together (DESeq2; Love et al. 2014,
-    doi 10.1186/s13059-014-0550-8), with the covariates and the donors of pairs in the design.
+    doi 10.1186/s13059-014-0550-8), with the covariates and the donors of pairs in the design. Wald's statistic is
+    looked up in Student's t rather than in the normal distribution, as few donors know a dispersion badly (see
+    `degrees_of_freedom`).
 
     Parameters
     ----------
@@ -132,16 +134,14 @@ def _one_type(counts: NDArray[np.int64], bulk: Bulk, layout: Layout) -> pd.DataF
         message = f"{kept.sum()} genes have {MIN_COUNT} counts in enough donors; {FEWEST} are needed"
         raise NotTestable(message)
     results = deseq(counts[:, kept], layout)
-    table = pd.DataFrame(results, columns=["mean", "log2_ratio", "error", "p_value"])
+    table = pd.DataFrame(results, columns=["mean", "log2_ratio", "low", "high", "p_value"])
     table["gene"], table["symbol"] = bulk.genes[kept], bulk.symbols[kept]
-    table["low"] = table["log2_ratio"] - Z * table["error"]
-    table["high"] = table["log2_ratio"] + Z * table["error"]
     # A gene whose p-value was withheld because one donor stands out was not tested.
     return table.assign(unit="donor").sort_values("p_value", kind="stable", na_position="last")
 
 
 def deseq(counts: NDArray[np.int64], layout: Layout) -> NDArray[np.float64]:
-    """Fit DESeq2 and test the condition by Wald's test.
+    """Fit DESeq2 and test the condition by Wald's statistic, against Student's t.
 
     Parameters
     ----------
@@ -153,11 +153,12 @@ def deseq(counts: NDArray[np.int64], layout: Layout) -> NDArray[np.float64]:
     Returns
     -------
     numpy.ndarray
-        (n_genes, 4): mean, log2 ratio, its standard error, p-value (NaN where one donor's outlier decides).
+        (n_genes, 5): mean, log2 ratio, both ends of its interval, p-value (NaN where one donor's outlier decides).
     """
     from pydeseq2.dds import DeseqDataSet
     from pydeseq2.default_inference import DefaultInference
     from pydeseq2.ds import DeseqStats
+    from scipy.stats import t
 
     index = [f"sample{i}" for i in range(len(counts))]
     frame = pd.DataFrame(counts, index=index, columns=[f"gene{i}" for i in range(counts.shape[1])])
@@ -177,8 +178,60 @@ def deseq(counts: NDArray[np.int64], layout: Layout) -> NDArray[np.float64]:
         fitted.deseq2()
         tested = DeseqStats(fitted, contrast=contrast, quiet=True, inference=inference, independent_filter=False)
         tested.summary()
-    columns = ["baseMean", "log2FoldChange", "lfcSE", "pvalue"]
-    return np.asarray(tested.results_df[columns].to_numpy(dtype=np.float64))
+    found = tested.results_df
+    ratio, error = (found[name].to_numpy(dtype=np.float64) for name in ("log2FoldChange", "lfcSE"))
+    mean, dispersion = (
+        np.asarray(values, dtype=np.float64) for values in (found["baseMean"], fitted.var["dispersions"])
+    )
+    df = degrees_of_freedom(
+        layout.df, mean=mean, dispersion=dispersion, prior_variance=float(fitted.uns["prior_disp_var"]),
+        own=(fitted.var["dispersions"] != fitted.var["MAP_dispersions"]).to_numpy(dtype=bool),
+    )  # fmt: skip
+    reach = error * t.ppf((1 + LEVEL) / 2, df)
+    p = np.where(found["pvalue"].isna(), np.nan, 2 * t.sf(np.abs(ratio / error), df))
+    return np.column_stack([mean, ratio, ratio - reach, ratio + reach, p])
+
+
+def degrees_of_freedom(
+    df: int,
+    *,
+    mean: NDArray[np.floating],
+    dispersion: NDArray[np.floating],
+    prior_variance: float,
+    own: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    r"""Return how well the variance of each gene is known, in degrees of freedom.
+
+    DESeq2 draws the dispersion of a gene towards that of its like, and then takes it for known. It is as if the others
+    had lent the gene the degrees of freedom at which chance alone would make logarithms of variances differ as much as
+    those of the genes do (Smyth 2004, doi 10.2202/1544-6115.1027). A gene that differs too much to be drawn has its own
+    alone. What counting adds to the variance :math:`1/\mu + \alpha` of a logarithm is known, so that genes with few
+    counts have more, as Satterthwaite (1946, doi 10.2307/3002019) sums variances.
+
+    Parameters
+    ----------
+    df
+        Of the design: samples less coefficients.
+    mean, dispersion
+        (n_genes,) counts in a usual sample, and what donors differ beyond counting.
+    prior_variance
+        Variance of the logarithms of dispersions around their trend; DESeq2 takes none below 0.25 (9 degrees).
+    own
+        (n_genes,) genes whose dispersion was not drawn.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_genes,).
+
+    Examples
+    --------
+    >>> usual = {"mean": np.array([1e6, 1e6, 10.0]), "dispersion": np.full(3, 0.1), "prior_variance": 0.25}
+    >>> degrees_of_freedom(6, **usual, own=np.array([False, True, False])).round(1).tolist()
+    [15.0, 6.0, 59.8]
+    """
+    lent = np.where(own, 0.0, 2 * inverse_trigamma(prior_variance))
+    return np.asarray((df + lent) * ((1 / mean + dispersion) / dispersion) ** 2)
 
 
 def _cells_alone(bulk: Bulk, design: Design, *, code: int, min_cells: int) -> pd.DataFrame:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 LEVEL: Final = 0.95
 """Of every interval."""
+LENT: Final = 9.0
+"""Degrees of freedom that tests lend each other at most: as many as where logarithms of variances differ by half (s.d.
+0.5), which DESeq2 takes for the least. A few tests that go together cannot tell that their variances are the same."""
 AT_ONCE: Final = 1 << 22
 """Numbers held at a time while permuting."""
 
@@ -56,11 +59,9 @@ def moderated_t(
     effect = contrast @ values / scale
     left = layout.residuals(values) - np.outer(contrast, effect)
     variance = (left**2).sum(axis=0) / layout.df
-    prior, prior_df = prior_variance(variance, df=layout.df)
-    if np.isinf(prior_df):
-        posterior = np.full(len(variance), prior)
-    else:
-        posterior = (prior_df * prior + layout.df * variance) / (prior_df + layout.df)
+    prior, worth = prior_variance(variance, df=layout.df)
+    prior_df = min(worth, LENT)
+    posterior = (prior_df * prior + layout.df * variance) / (prior_df + layout.df)
     if least is not None:
         posterior = np.maximum(posterior, least)
     df = min(layout.df + prior_df, float(layout.df * len(variance)))

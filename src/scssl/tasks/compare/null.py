@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FEWEST: Final = 4
 """Donors that can be split in two against two."""
 NOMINAL: Final = 0.05
+RARE: Final = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,9 @@ class NullReport:
     """What a comparison finds where there is nothing to find."""
 
     table: pd.DataFrame
-    """Index ``kind``: ``tests``, ``false_positives`` (p-values up to 0.05), their share ``rate``, ``smallest_p``,
-    and ``splits_with_findings``, the share of splits in which anything of the kind was found."""
+    """Index ``kind``: ``tests``, ``false_positives`` (p-values up to 0.05), their share ``rate``, ``rate_0.001`` (the
+    same of p-values up to 0.001: where tests are many it is small ones that count), ``smallest_p``, ``findings`` (at
+    the false discovery rate, all splits together) and ``splits_with_findings``, the share of splits with any."""
     n_splits: int
     n_donors: int
     verdict: str
@@ -114,7 +116,8 @@ def null_report(
                 rows.append(
                     {
                         "kind": kind, "split": number, "tests": len(p),
-                        "false_positives": int((p <= NOMINAL).sum()), "smallest_p": p.min(initial=1.0),
+                        "false_positives": int((p <= NOMINAL).sum()), "rare": int((p <= RARE).sum()),
+                        "smallest_p": p.min(initial=1.0),
                         "findings": int((table["q_value"].astype(float) <= settings.fdr).sum()),
                     }
                 )  # fmt: skip
@@ -123,7 +126,8 @@ def null_report(
     grouped = each.groupby("kind", sort=False)
     table = grouped[["tests", "false_positives"]].sum()
     table["rate"] = table["false_positives"] / table["tests"].replace(0, np.nan)
-    table["smallest_p"] = grouped["smallest_p"].min()
+    table["rate_0.001"] = grouped["rare"].sum() / table["tests"].replace(0, np.nan)
+    table["smallest_p"], table["findings"] = grouped["smallest_p"].min(), grouped["findings"].sum()
     table["splits_with_findings"] = grouped["findings"].apply(lambda n: float((n > 0).mean()))
     return NullReport(table=table, n_splits=len(ways), n_donors=len(control), verdict=_verdict(table, len(ways)))
 

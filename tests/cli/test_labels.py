@@ -170,3 +170,34 @@ def test_an_input_is_kept_however_its_path_is_written(files, tmp_path, capsys):
         assert code == 2
         assert "is an input" in err
     assert (tmp_path / "decided.csv").read_text() == "label,term\nB,CL:0000542\n"
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("T cell, B cell", {"B": "B cell", "CD4 T": "T cell", "T cells [x]": "T cells [x]"}),
+        ("1", {"B": "lymphocyte", "CD4 T": "lymphocyte", "T cells [x]": "T cells [x]"}),
+        ("broad", {"B": "B cell", "CD4 T": "T cell", "T cells [x]": "T cells [x]"}),
+    ],
+)
+def test_labels_are_rolled_up_to_a_level(files, tmp_path, capsys, level, expected):
+    query, _, obo = files
+    out = tmp_path / "map.csv"
+    code, said, _ = run(
+        capsys, query, "--labels", "type", "--ontology", obo, "--level", level, "--out", out, "--json", "--overwrite"
+    )
+    assert code == 0
+    assert json.loads(said)["rolled_up"] == expected
+    assert read_label_map(out) == expected
+
+
+def test_levels_that_are_none(files, tmp_path, capsys):
+    query, reference, obo = files
+    for words, told in (
+        (["--level", "0"], "a depth is 1 or more"),
+        (["--level", "neuron"], "neuron"),
+        (["--level", "broad", "--to", reference, "--to-labels", "type"], "leave one of them out"),
+    ):
+        code, _, err = run(capsys, query, "--labels", "type", "--ontology", obo, *words)
+        assert code == 2
+        assert told in err

@@ -27,6 +27,7 @@ def labels(
     to: Path | None = None,
     to_labels: str | None = None,
     to_terms: Path | None = None,
+    level: str | None = None,
     out: Path | None = None,
     terms_out: Path | None = None,
     seed: Whole = 0,  # noqa: ARG001 (every command takes one)
@@ -54,9 +55,12 @@ def labels(
         Column of the reference's obs with its labels.
     to_terms
         As --terms, for the labels of the reference.
+    level
+        Roll labels up: "broad" for a list of broad types, terms separated by commas ("T cell, myeloid cell"), or a
+        depth below the root of the ontology.
     out
-        .csv to write: a label map for `scssl annotate --label-map`, to the names of the reference, or without --to to
-        those of the terms. Labels without one keep their names.
+        .csv to write: a label map for `scssl annotate --label-map`, to the names of the reference, to those of --level,
+        or without either to those of the terms. Labels without one keep their names.
     terms_out
         .csv to write: label, term, name, and how it was found.
     seed
@@ -71,6 +75,9 @@ def labels(
     if (to is None) != (to_labels is None) or (to is None and to_terms is not None):
         message = "--to REFERENCE and --to-labels COLUMN go together (and --to-terms with them)"
         raise SettingsError(message)
+    if to is not None and level is not None:
+        message = "--to takes the names of a reference, and --level those of coarser terms: leave one of them out"
+        raise SettingsError(message)
     for path in (out, terms_out):
         _check_writable(path, overwrite=overwrite, inputs=[file, to, terms, to_terms, ontology])
     if out is not None and terms_out is not None and out.resolve() == terms_out.resolve():
@@ -84,14 +91,26 @@ def labels(
         reference, _ = _matched(to, to_labels, to_terms, source)
         found = propose_map(terms_of(table), reference=terms_of(reference), ontology=source)
         pairs = dict(zip(found["from"], found["to"], strict=True))
+    rolled = None if level is None else _rolled_up(table, level, ontology=source)
+    pairs = pairs if rolled is None else rolled
     if out is not None:
         rows = [(name, other or name) for name, other in pairs.items()]
         write_rows(out, header=("from", "to"), rows=rows)
     if terms_out is not None:
         write_terms(terms_out, table=table)
-    result = _result(table, cells, found, source)
+    result = {**_result(table, cells, found, source), "rolled_up": rolled}
     result |= {"out": None if out is None else str(out), "terms_out": None if terms_out is None else str(terms_out)}
     return Outcome(result=result, text="\n".join(_lines(result)))
+
+
+def _rolled_up(table: pd.DataFrame, level: str, *, ontology: CellOntology) -> dict[str, str]:
+    from scssl.ontology import LabelTree, terms_of
+
+    tree = LabelTree([str(label) for label in table["label"]], terms=terms_of(table), ontology=ontology)
+    words = [word.strip() for word in level.split(",") if word.strip()]
+    if words == ["broad"]:
+        return tree.roll_up()
+    return tree.roll_up(int(level) if level.strip().isdigit() else words)
 
 
 def _check_writable(path: Path | None, *, overwrite: bool, inputs: list[Path | None]) -> None:
@@ -187,6 +206,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
             text = f"{row['label']:<{width}}  {row['n_cells']:>8,}  {hint}"
             lines.append(f"  {escape(text)}")
     lines += _map_lines(result["map"], width=width) if result["map"] is not None else []
+    if result["rolled_up"] is not None:
+        lines += ["", "Rolled up:"]
+        lines += [escape(f"  {label:<{width}}  {name}") for label, name in result["rolled_up"].items()]
     written = [result[name] for name in ("out", "terms_out") if result[name]]
     return [*lines, "", f"Written: {escape(', '.join(written))}"] if written else lines
 

@@ -22,6 +22,7 @@ SIZES = (20_000_000, 100_000_000)
 WORKERS = (1, 4, 16)
 SPEEDS = (2_000, 10_000, 50_000, 200_000)
 TEST = "csr, batches of 4,096"
+SMALLER = "csr, batches of 1,024"
 DENSE = "dense log1p CP10k, batches of 4,096"
 
 
@@ -29,6 +30,7 @@ def main() -> None:
     build, loader = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("build", "loader"))
     tables = {
         "loaders": loaders(loader),
+        "aims": aims(loader),
         "dense": loaders(loader, test=DENSE),
         "builds": builds(build),
         "formats": formats(build),
@@ -73,6 +75,32 @@ def loaders(result: dict[str, Any], *, test: str = TEST) -> str:
         "donor entropy, bits",
     ]
     return table(head, rows)
+
+
+AIMS = [
+    ("warm, annbatch", "warm_cells_per_s", ["annbatch", "annbatch, uncompressed"], 3),
+    ("warm, annbatch, per CPU second", "warm_cells_per_cpu_s", ["annbatch", "annbatch, uncompressed"], None),
+    ("warm, scDataset", "warm_cells_per_s", ["scDataset"], 5),
+    ("warm, scDataset on a file shuffled for it", "warm_cells_per_s", ["scDataset, shuffled file"], None),
+    ("cold, annbatch", "cold_cells_per_s", ["annbatch", "annbatch, uncompressed"], 1.5),
+]
+"""What is compared, with whom (the fastest of them), and how many times as fast the loader should be."""
+
+
+def aims(result: dict[str, Any]) -> str:
+    """How many times as fast as others the loader is, and how near to the disk."""
+    tests = [{line["name"]: line for line in result["summary"] if line["test"] == test} for test in (TEST, SMALLER)]
+    rows = []
+    for what, key, others, aim in AIMS:
+        row = [what, "" if aim is None else f"{aim} times"]
+        for lines in tests:
+            rates = [lines[name][key]["median"] for name in others if name in lines]
+            row.append(f"{lines['scssl'][key]['median'] / max(rates):.1f} times" if rates else "")
+        rows.append(row)
+    disk = np.mean([result["disk_mb_per_s"][when]["1_thread"] for when in ("before", "after")])
+    shares = [f"{lines['scssl']['cold_mb_per_s']['median'] / disk:.0%}" for lines in tests]
+    rows.append([f"cold, the disk ({disk:,.0f} MB/s, mean of before and after)", "80%", *shares])
+    return table(["compared with", "aim", "batches of 4,096", "batches of 1,024"], rows)
 
 
 def builds(result: dict[str, Any]) -> str:
@@ -212,9 +240,9 @@ def machine(build: dict[str, Any], loader: dict[str, Any]) -> str:
     """Say what it was measured on."""
     m, disk = loader["machine"], loader["disk_mb_per_s"]["before"]
     building = max(load for part in build["measured"].values() for load in part["load"])
-    busy = max(m["load"], building)
-    warning = "**Preliminary: other programs took much of the processors, so that rates are too low.** "
-    return (warning if busy > 1 else "") + (
+    busy = " and ".join(what for what, load in (("loaders", m["load"]), ("builds", building)) if load > 1)
+    warning = f"**Preliminary: other programs took much of the processors, so that the rates of {busy} are too low.** "
+    return (warning if busy else "") + (
         f"Measured {loader['date']} (loaders) and {build['date']} (builds): {m['cpu']}, {m['cores']} cores, "
         f"{m['memory_gb']:.0f} GB; the disk read "
         + ", ".join(f"{value:,.0f} MB/s with {name.replace('_', ' ')}" for name, value in disk.items())

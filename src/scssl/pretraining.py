@@ -234,27 +234,28 @@ def _train(
 
     started = time.time()
     # The first of several processes writes for all.
-    writes = out is not None and rank == 0
+    written = out if rank == 0 else None
     with tempfile.TemporaryDirectory() as scratch:
-        directory = out or Path(scratch)
-        if writes:
+        # What goes to a server passes through a folder; else a run that nobody can go on with needs none.
+        directory = out or (Path(scratch) if set(loggers or ()) - {"csv"} else None)
+        if written is not None:
             run.begin(asdict(settings), corpus_id=corpus.fingerprint)
             if programmes is not None and not resume:
-                programmes.save(directory / model_files.PROGRAMMES, panel=corpus.panel)
+                programmes.save(written / model_files.PROGRAMMES, panel=corpus.panel)
         try:
             result = fit(task, corpus, settings, directory=directory, device=device, resume=resume, loggers=loggers)
         except BaseException:
-            if writes:
+            if written is not None:
                 run.leave()
             raise
         card = model_files.card(corpus, settings, asdict(result), started=started)
         if first is not None:
             card["init"] = {"data": first.card.get("data", {}), "training": first.card.get("training", {})}
         model = CellModel(task=task, panel=corpus.panel, config=settings, sources=list(corpus.sources), card=card)
-        if writes:
-            model.save(directory, overwrite=True)
+        if written is not None:
+            model.save(written, overwrite=True)
             run.finish()
-            note_run(directory, model, corpus)
+            note_run(written, model, corpus)
     return model
 
 

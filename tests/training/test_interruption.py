@@ -115,6 +115,22 @@ def test_a_second_signal_is_not_waited_for(corpus, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
+def test_without_a_folder_a_signal_ends_the_step_too(corpus, monkeypatch):
+    original, seen = PretrainModule.training_step, []
+
+    def signalled(self, batch, batch_idx):
+        seen.append(batch_idx)
+        if len(seen) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(PretrainModule, "training_step", signalled)
+    task = build_task(CONFIG, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        fit(task, corpus, CONFIG, device="cpu")
+    assert len(seen) == 3
+
+
 def test_signals_are_raised_at_once_or_noted():
     with Signals() as signals:
         with pytest.raises(Interrupted) as caught:

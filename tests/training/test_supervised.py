@@ -137,6 +137,29 @@ def test_labels_are_learned_and_with_patience_the_best_epoch_is_kept(corpus):
     assert loss == pytest.approx(min(losses), rel=1e-4)
 
 
+def test_a_signal_ends_it_in_good_order(corpus, monkeypatch):
+    import os
+    import signal
+
+    from scssl.interruption import Interrupted
+    from scssl.training.supervised import SupervisedModule
+
+    original, seen = SupervisedModule.training_step, []
+
+    def signalled(self, batch, batch_idx):
+        seen.append(batch_idx)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, batch_idx)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(SupervisedModule, "training_step", signalled)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        train(corpus)
+    assert len(seen) == 2
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
 def test_it_stops_when_validation_gets_no_better(corpus):
     _, result = train(corpus, epochs=60, patience=2, learning_rate=0.05)
     assert len(result.history) < 60

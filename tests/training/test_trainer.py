@@ -101,6 +101,33 @@ def test_without_validation_cells_the_last_epoch_is_used(tmp_path):
     assert "val_loss" not in result.history[0]
 
 
+@pytest.mark.parametrize("val", [0.3, 0.0])
+def test_without_a_folder_nothing_is_written_and_the_weights_are_the_same(tmp_path, monkeypatch, val):
+    adata = scssl.datasets.simulate_atlas(300, 200, seed=1)
+    corpus = scssl.Corpus.from_anndata(adata, genes="union", split_by="cell", val=val, test=0.0)
+    # The best epoch is not the last one.
+    settings = replace(CONFIG, optimiser=Optimiser(learning_rate=0.01, schedule="constant"))
+    kept, with_folder = _train(corpus, tmp_path / "run", config=settings)
+    assert (with_folder.best_epoch < 4) == (val > 0)
+
+    def refuse(*_, **__):
+        pytest.fail("a checkpoint is written")
+
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr("scssl.training.checkpoints.Checkpoints.save_checkpoint", refuse)
+    task = build_task(settings, n_genes=len(corpus.panel), n_sources=len(corpus.sources))
+    result = fit(task, corpus, settings, device="cpu")
+    assert result.best_epoch == with_folder.best_epoch
+    assert [row["train_loss"] for row in result.history] == [row["train_loss"] for row in with_folder.history]
+    for name, tensor in kept.state_dict().items():
+        assert torch.equal(task.state_dict()[name], tensor), name
+    assert not list((tmp_path / "empty").iterdir())
+    scssl.pretrain(corpus, config=replace(settings, training=replace(settings.training, epochs=1)), device="cpu")
+    with pytest.raises(SettingsError, match="no checkpoint to go on from"):
+        fit(task, corpus, settings, device="cpu", resume=True)
+
+
 def test_a_loss_that_is_no_number_is_an_error(corpus, tmp_path):
     optimiser = Optimiser(learning_rate=1e18, gradient_clip=0.0, schedule="constant")
     with pytest.raises(ScsslError, match=r"lower optimiser\.learning_rate"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,11 @@ class History(Callback):
     Parameters
     ----------
     path
-        CSV file: columns epoch, step, seconds, cells_per_second, train_loss, val_loss and whatever else the task logs.
+        CSV file: columns epoch, step, seconds, cells_per_second, train_loss, val_loss and whatever else the task logs;
+        None for no file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
         self._seconds_before = 0.0
@@ -106,7 +108,7 @@ class History(Callback):
             **dict(sorted(metrics.items())),
         }
         self.rows.append(row)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.path is not None:
             pd.DataFrame(self.rows).to_csv(self.path, index=False)
         # Before the checkpoint of the end of the epoch is written.
         self._begin_epoch()
@@ -178,14 +180,14 @@ class Autosave(Callback):
     Parameters
     ----------
     path
-        Checkpoint to write; it replaces the one of the last end of an epoch.
+        Checkpoint to write; it replaces the one of the last end of an epoch. None for none: signals alone are heard.
     minutes
         How often.
     signals
         Signals that were noted.
     """
 
-    def __init__(self, path: Path, *, minutes: float, signals: Signals) -> None:
+    def __init__(self, path: Path | None, *, minutes: float, signals: Signals) -> None:
         self._path, self._seconds, self._signals = path, 60 * minutes, signals
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -219,7 +221,7 @@ class Autosave(Callback):
     def _look(self, trainer: Trainer, *, due: bool) -> None:
         # Processes have clocks of their own, and hear of a signal in different steps, but must save in the same one.
         due, signum = self._vote(due=due, signum=self._noted())
-        if due or signum:
+        if (due or signum) and self._path is not None:
             trainer.save_checkpoint(self._path)
             self._saved = time.monotonic()
         if signum:
@@ -236,6 +238,28 @@ class Autosave(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let signals end what follows."""
         self._signals.deferring = False
+
+
+class Best(Callback):
+    """Keeps a copy of the weights of the epoch with the lowest validation loss; without one, of the last."""
+
+    def __init__(self) -> None:
+        self.loss, self.epoch = math.inf, 0
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare this epoch with the best so far."""
+        loss = float(trainer.callback_metrics.get("val_loss", -trainer.current_epoch))
+        if loss < self.loss or not self._weights:
+            task: Any = pl_module.task
+            self.loss, self.epoch = math.inf if math.isnan(loss) else loss, trainer.current_epoch + 1
+            self._weights = {name: value.detach().cpu().clone() for name, value in task.state_dict().items()}
+
+    def give(self, task: torch.nn.Module) -> int:
+        """Give a task the weights, ready for use on the processor; return the epoch, counted from 1."""
+        task.to("cpu").load_state_dict(self._weights)
+        task.eval()
+        return self.epoch
 
 
 class Stopped(Exception):  # noqa: N818 (nothing went wrong)

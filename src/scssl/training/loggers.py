@@ -42,7 +42,7 @@ def check_loggers(names: Sequence[LoggerName] | None) -> None:
             import_extra(name, extra=name)
 
 
-def make_loggers(names: Sequence[LoggerName] | None, *, directory: Path, config: Config) -> list[Any]:
+def make_loggers(names: Sequence[LoggerName] | None, *, directory: Path | None, config: Config) -> list[Any]:
     """Return Lightning's loggers; `history.csv` is written in any case.
 
     Parameters
@@ -50,7 +50,7 @@ def make_loggers(names: Sequence[LoggerName] | None, *, directory: Path, config:
     names
         Which ones; None for TensorBoard where it is installed. ``"csv"`` stands for no other than `history.csv`.
     directory
-        Folder of the run. What is written here goes to ``logs/`` in it.
+        Folder of the run. What is written here goes to ``logs/`` in it. Without one there are no loggers.
     config
         Settings of the run, which Weights & Biases and MLflow show beside it.
 
@@ -61,6 +61,8 @@ def make_loggers(names: Sequence[LoggerName] | None, *, directory: Path, config:
     MissingExtraError
         If its package is not installed.
     """
+    if directory is None:
+        return []
     installed = importlib.util.find_spec("tensorboard") is not None
     chosen = names if names is not None else ("tensorboard",) if installed else ()
     check_loggers(chosen)

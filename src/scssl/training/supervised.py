@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import signal
-import time
-import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import lightning.pytorch as lightning
 import numpy as np
 import torch
-from lightning.pytorch import callbacks as cb
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
-from scssl.cores import own_cores
 from scssl.errors import ScsslError
+from scssl.interruption import Signals
 from scssl.log import logger
 from scssl.pretext import Draw
 from scssl.ranks import Ranks
-from scssl.training.callbacks import History, Progress, duration
+from scssl.training.callbacks import Autosave, Best, History, Progress, duration
 from scssl.training.config import Config, Optimiser, Training
+from scssl.training.devices import resolve_device, resolve_precision
 from scssl.training.module import VALIDATION_EPOCH, PretrainModule
-from scssl.training.parallel import trainer_options
+from scssl.training.running import run, surroundings
 from scssl.training.schedule import one_cycle
-from scssl.training.trainer import EXPECTED_WARNINGS, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -194,22 +187,6 @@ class SupervisedModule(PretrainModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class Best(cb.Callback):
-    """Keeps a copy of the weights of the epoch with the lowest validation loss; without one, of the last."""
-
-    def __init__(self) -> None:
-        self.loss, self.epoch = math.inf, 0
-        self.weights: dict[str, Tensor] = {}
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Compare this epoch with the best so far."""
-        loss = float(trainer.callback_metrics.get("val_loss", -trainer.current_epoch))
-        if loss < self.loss or not self.weights:
-            task: Any = pl_module.task
-            self.loss, self.epoch = loss, trainer.current_epoch + 1
-            self.weights = {name: value.detach().cpu().clone() for name, value in task.state_dict().items()}
-
-
 @dataclass(frozen=True, kw_only=True)
 class SupervisedResult:
     """What supervised training leaves behind, apart from the trained task."""
@@ -249,11 +226,9 @@ def fit_labels(
     ------
     ScsslError
         If the loss stops being a number.
-    KeyboardInterrupt
-        If interrupted.
+    Interrupted
+        (a `KeyboardInterrupt`) If a signal asks to end.
     """
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     n_train, n_val = corpus.n_cells("train"), corpus.n_cells("val")
     batch_size = min(n_train, settings.batch_size, max(SMALLEST_BATCH, n_train // FEWEST_STEPS))
     train = corpus.loader(
@@ -272,45 +247,22 @@ def fit_labels(
     )
     target = resolve_device(device)
     precision = resolve_precision(settings.precision, target)
-    best = Best()
-    with (
-        TemporaryDirectory() as scratch,
-        torch.random.fork_rng(),
-        own_cores(target),
-        warnings.catch_warnings(),
-    ):
-        for known in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=known)
-        history = History(Path(scratch) / "history.csv")
-        callbacks: list[cb.Callback] = [history, Progress(n_train, history), best]
-        if val:
-            callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
-        trainer = lightning.Trainer(
-            max_epochs=config.training.epochs,
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-            logger=False,
-            callbacks=callbacks,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-            # Also where this process is one of several, each trains for itself.
-            **trainer_options(Ranks(), target),
-        )
+    best, history, signals = Best(), History(None), Signals()
+    autosave = Autosave(None, minutes=math.inf, signals=signals)
+    callbacks: list[Any] = [history, Progress(n_train, history), autosave, best]
+    if val:
+        callbacks.append(EarlyStopping("val_loss", patience=settings.patience))
+    with surroundings(target), signals:
         module = SupervisedModule(task, config, steps_per_epoch=len(train), encoder_rate=encoder_rate)
-        started = time.monotonic()
-        try:
-            trainer.fit(module, train, val)
-        except SystemExit as stopped:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from stopped
-        seconds = time.monotonic() - started
+        # Also where this process is one of several, each trains for itself.
+        seconds = run(
+            module, train, val, epochs=config.training.epochs, precision=precision, device=target, ranks=Ranks(),
+            signals=signals, callbacks=callbacks,
+        )  # fmt: skip
     if not history.rows or not math.isfinite(history.rows[-1]["train_loss"]):
         message = f"the training loss is not a number: lower learning_rate (it is {settings.learning_rate})"
         raise ScsslError(message)
-    task.to("cpu").load_state_dict(best.weights)
-    task.eval()
+    best.give(task)
     logger.info("trained on labels for %s; using the weights of epoch %d", duration(seconds), best.epoch)
     return SupervisedResult(history=history.rows, best_epoch=best.epoch, seconds=seconds, precision=precision)
 

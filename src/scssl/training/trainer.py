@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import time
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scssl.cores import own_cores
 from scssl.errors import ScsslError, SettingsError
-from scssl.interruption import Interrupted, Signals
+from scssl.interruption import Signals
 from scssl.log import logger
 from scssl.ranks import Ranks
-from scssl.training.callbacks import Autosave, History, Progress, Stopped, duration
-from scssl.training.checkpoints import Checkpoints
+from scssl.training.callbacks import Autosave, Best, History, Progress, duration
 from scssl.training.devices import Device, resolve_device, resolve_precision
 from scssl.training.estimate import estimate
 from scssl.training.loggers import LoggerName, make_loggers
 from scssl.training.module import PretrainModule
-from scssl.training.parallel import check_sharing, hear_signals_only_here, trainer_options, validation_batch_size
+from scssl.training.parallel import check_sharing, validation_batch_size
+from scssl.training.running import run, surroundings
 from scssl.training.watch import Watch, label_column
 
 if TYPE_CHECKING:
@@ -38,16 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Device", "FitResult", "fit", "resolve_device", "resolve_precision", "steps_batch_size"]
 
 SMALLEST_BATCH = 64
-EXPECTED_WARNINGS = (
-    # A function that torch is about to rename.
-    ".*LeafSpec.*",
-    # No cells set apart for validation.
-    ".*no `val_dataloader`.*",
-    # A resumed run.
-    "Checkpoint directory .* exists.*",
-    # What only process 0 looks at is logged there alone.
-    ".*sync_dist=True.*",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +62,7 @@ def fit(
     corpus: Corpus,
     config: Config,
     *,
-    directory: Path,
+    directory: Path | None = None,
     device: Device = "auto",
     resume: bool = False,
     loggers: Sequence[LoggerName] | None = None,
@@ -95,7 +81,8 @@ def fit(
     config
         Settings.
     directory
-        Where `checkpoints/`, `history.csv` and `logs/` go.
+        Where `checkpoints/`, `history.csv` and `logs/` go; None for a run that nobody will go on with: the best weights
+        are kept in memory, and nothing is written.
     device
         Where to compute.
     resume
@@ -109,13 +96,9 @@ def fit(
     ScsslError
         If there is nothing to train on, or the loss stops being a number.
     Interrupted
-        If a signal asks to end (Ctrl-C, SIGTERM, SIGUSR1); a checkpoint of this moment is on disk.
+        If a signal asks to end (Ctrl-C, SIGTERM, SIGUSR1); in `directory` is a checkpoint of this moment.
     """
-    import lightning.pytorch as lightning
     from lightning.pytorch import callbacks as cb
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
     settings = config.training
     if not task.record.trains:
@@ -145,18 +128,20 @@ def fit(
     val_size = validation_batch_size(n_val, batch_size)
     val = corpus.loader(split="val", batch_size=val_size, shuffle=False, **shared) if n_val else None
 
-    last = directory / "checkpoints" / "last.ckpt"
-    if resume and not last.is_file():
+    last = None if directory is None else directory / "checkpoints" / "last.ckpt"
+    if resume and (last is None or not last.is_file()):
         message = f"{directory} has no checkpoint to go on from; start again without --resume"
         raise SettingsError(message)
-    history = History(directory / "history.csv")
-    checkpoint = cb.ModelCheckpoint(
-        directory / "checkpoints",
-        filename="best",
-        monitor="val_loss" if val else None,
-        save_last=True,
-        enable_version_counter=False,
-    )
+    history = History(None if directory is None else directory / "history.csv")
+    best: Best | cb.ModelCheckpoint = Best()
+    if last is not None:
+        best = cb.ModelCheckpoint(
+            last.parent,
+            filename="best",
+            monitor="val_loss" if val else None,
+            save_last=True,
+            enable_version_counter=False,
+        )
     if settings.probe and settings.probe not in corpus.categories:
         known = ", ".join(corpus.categories) or "none"
         message = f"training.probe is {settings.probe!r}, which the corpus does not keep; it keeps: {known}"
@@ -165,15 +150,12 @@ def fit(
     watch = Watch(corpus, labels=labels, every=settings.probe_every, seed=settings.seed)
     signals = Signals()
     autosave = Autosave(last, minutes=settings.checkpoint_minutes, signals=signals)
-    callbacks: list[cb.Callback] = [watch, history, Progress(n_train, history), autosave, checkpoint]
+    callbacks: list[cb.Callback] = [watch, history, Progress(n_train, history), autosave, best]
     if settings.patience and val:
         callbacks.append(cb.EarlyStopping("val_loss", patience=settings.patience))
 
-    # The weights were drawn before; all else random is seeded per step, and the caller's state comes back.
-    with torch.random.fork_rng(), own_cores(target) as tune_threads, signals, warnings.catch_warnings():
-        for known in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=known)
-        done, place = _read_place(last) if resume else (0, None)
+    with surroundings(target) as tune_threads, signals:
+        done, place = _read_place(last) if resume and last is not None else (0, None)
         estimate(
             task,
             corpus,
@@ -186,34 +168,15 @@ def fit(
             tune_threads=tune_threads,
             world_size=ranks.world_size,
         )
-        options = trainer_options(ranks, target)
-        options["plugins"].append(Checkpoints())
-        trainer = lightning.Trainer(
-            max_epochs=settings.epochs,
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-            logger=make_loggers(loggers, directory=directory, config=config) if ranks.rank == 0 else False,
-            callbacks=callbacks,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-            use_distributed_sampler=False,
-            **options,
-        )
-        hear_signals_only_here(trainer)
         if place is not None:
             # Lightning gives it back too, but not at the end of an epoch, and takes the first batch before any hook.
             train.load_state_dict(place)
+        made = make_loggers(loggers, directory=directory, config=config) if ranks.rank == 0 else []
         module = PretrainModule(task, config, steps_per_epoch=len(train))
-        started = time.monotonic()
-        try:
-            trainer.fit(module, train, val, ckpt_path=str(last) if resume else None, weights_only=True)
-        except Stopped as stopped:
-            raise stopped.interrupted from None
-        except SystemExit as stopped:
-            # Lightning answers a second Ctrl-C by ignoring further ones and leaving the process.
-            raise Interrupted(signals.last) from stopped
-        seconds = time.monotonic() - started
+        seconds = run(
+            module, train, val, epochs=settings.epochs, precision=precision, device=target, ranks=ranks,
+            signals=signals, callbacks=callbacks, loggers=made, resumed=last if resume else None,
+        )  # fmt: skip
 
     final = history.rows[-1]["train_loss"] if history.rows else math.nan
     if math.isnan(final):
@@ -221,9 +184,9 @@ def fit(
             f"the training loss is {final}: lower optimiser.learning_rate (it is {config.optimiser.learning_rate})"
         )
         raise ScsslError(message)
-    best_epoch = _take_best(task, checkpoint.best_model_path or str(last))
+    best_epoch = best.give(task) if isinstance(best, Best) else _take_best(task, best.best_model_path or str(last))
     # Before the checkpoints are deleted, all have read theirs.
-    trainer.strategy.barrier()
+    module.trainer.strategy.barrier()
     logger.info("trained for %s; using the weights of epoch %d", duration(seconds), best_epoch)
     return FitResult(
         history=history.rows, best_epoch=best_epoch, seconds=seconds, batch_size=batch_size, precision=precision

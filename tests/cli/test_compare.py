@@ -94,6 +94,10 @@ BAD = [
     (("--paired", "yes"), "so none are paired"),
     (("--fdr", "2"), "between 0 and 1"),
     (("--cell-type", "kind"), "no column 'kind' with the cell type"),
+    (("--seed", "-1"), "seed is -1; it must be a whole number from 0"),
+    (("--fdr", "a"), 'unable to convert "a" into float'),
+    (("--condition", "donor"), "'donor' is given twice"),
+    (("--min-cells", "500"), "are too few to compare; 500 are needed"),
 ]
 
 

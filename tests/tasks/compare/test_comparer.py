@@ -217,6 +217,8 @@ BAD = {
     "absent condition": ({"case": "cancer"}, "no cell has 'cancer' in obs\\['condition'\\]; there are: 'disease'"),
     "same": ({"case": "healthy"}, "control and case are both 'healthy'"),
     "twice": ({"donor": "condition"}, "'condition' is given twice"),
+    "donors for conditions": ({"condition": "donor"}, "'donor' is given twice"),
+    "missing for a name": ({"case": np.nan}, "no cell has 'nan' in obs\\['condition'\\]; there are: 'disease'"),
     "of cells": ({"covariates": ["depth"]}, "covariate 'depth' differs between the cells of"),
     "not annotated": ({"cell_type": None}, "give the column of obs with the cell types.*scssl annotate"),
 }
@@ -227,6 +229,56 @@ def test_bad_questions(study, asked, name):
     changes, words = BAD[name]
     with pytest.raises(DataError, match=words):
         Comparer(kinds=["composition"]).fit(study, **{**asked, **changes})
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 1.5, None, True, 2**32])
+def test_a_seed_is_a_whole_number_from_0_on(study, asked, fitted, seed):
+    with pytest.raises(SettingsError, match=r"^seed is .*; it must be a whole number from 0 to"):
+        Comparer(kinds=["composition"]).fit(study, **asked, seed=seed)
+    if seed is not None:
+        with pytest.raises(SettingsError, match=r"^seed is"):
+            fitted.evaluate(kinds=["composition"], seed=seed)
+
+
+def test_numbers_that_are_none_and_names_that_are_none(study, asked, fitted):
+    for fdr in ("a", None, float("nan"), 0, 1, True):
+        with pytest.raises(SettingsError, match=r"^fdr is .*; it must be a number between 0 and 1"):
+            Comparer(fdr=fdr)
+    for splits in (0, "a", 2.5):
+        with pytest.raises(SettingsError, match=r"^max_splits is .*whole number from 1"):
+            fitted.evaluate(kinds=["composition"], max_splits=splits)
+    for names in (5, [3], [["genes"]]):
+        with pytest.raises(SettingsError, match=r"^kinds is .*a name, or a list of names"):
+            Comparer(kinds=names)
+        with pytest.raises(SettingsError, match=r"^covariates is .*a name, or a list of names"):
+            Comparer(kinds="composition").fit(study, **asked, covariates=names)
+    assert Comparer(kinds="composition", fdr=np.float32(0.1)).settings.kinds == ("composition",)
+
+
+def test_nothing_but_zeros_is_no_data_even_for_shares(study, asked):
+    zeros = study.copy()
+    zeros.X = zeros.X * 0
+    for kind in ("composition", "programmes"):
+        with pytest.raises(DataError, match="X holds nothing but zeros"):
+            Comparer(kinds=[kind]).fit(zeros, **asked)
+    zeros.X, zeros.obsm["none"] = study.X, np.full((study.n_obs, 2), np.nan)
+    with pytest.raises(DataError, match=r"obsm\['none'\] has no column, or no cell with finite values"):
+        Comparer(use_rep="none", kinds=["state"]).fit(zeros, **asked)
+
+
+def test_conditions_of_one_cell_or_of_none(study, asked):
+    cells = study.copy()
+    cells.obs["one"] = np.where(np.arange(cells.n_obs) == 5, "disease", "healthy")
+    with pytest.raises(DataError, match=r"1 cell of 'disease' with a donor and a type is too few .* 10 are needed"):
+        Comparer(kinds=["composition"]).fit(cells, **{**asked, "condition": "one"})
+    cells.obs["none"] = np.nan
+    with pytest.raises(DataError, match=r"no cell has 'healthy' in obs\['none'\]; there are: no value"):
+        Comparer(kinds=["composition"]).fit(cells, **{**asked, "condition": "none"})
+    side = cells.obs["condition"].astype(object).to_numpy()
+    side[:100] = np.nan
+    cells.obs["some"] = side
+    found = Comparer(kinds=["composition"]).fit(cells, **{**asked, "condition": "some"}).comparison
+    assert "100 cells of other conditions (no condition) take no part" in found.notes
 
 
 @pytest.mark.parametrize("name", ["case", "n_cells", "intercept", "condition", "donor"])

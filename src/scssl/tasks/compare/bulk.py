@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from scssl.corpus.sources.source import open_source
-from scssl.corpus.sources.values import check_counts
+from scssl.corpus.sources.values import check_counts, describe_values
 from scssl.errors import DataError
 from scssl.genes import harmonise, panel_of_files
 from scssl.genes.matching import gene_features
@@ -109,3 +109,24 @@ def read_bulk(data: AnnData | Path | str, design: Design, *, layer: str | None) 
     return Bulk(
         counts=total.astype(np.int64), n_samples=n_samples, genes=names, symbols=symbols, panel=panel, place=place
     )
+
+
+def refuse_zeros(data: AnnData | Path | str, *, layer: str | None) -> None:
+    """Refuse cells without any count, of which not even the number means something.
+
+    Parameters
+    ----------
+    data
+        AnnData or file.
+    layer
+        Where the counts are.
+
+    Raises
+    ------
+    DataError
+        If a sample of the cells, from all over the file, holds nothing but zeros.
+    """
+    with open_source(data, layer=layer) as source:
+        if describe_values(source).n_values == 0:
+            message = f"{source.file}: {layer or 'X'} holds nothing but zeros; give the counts, such as --layer counts"
+            raise DataError(message)

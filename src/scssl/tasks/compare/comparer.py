@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,13 +14,23 @@ from scssl.errors import DataError, SettingsError, import_extra
 from scssl.log import logger
 from scssl.tasks.compare import files
 from scssl.tasks.compare.answers import rank_answers, sentences
-from scssl.tasks.compare.bulk import read_bulk
+from scssl.tasks.compare.bulk import read_bulk, refuse_zeros
 from scssl.tasks.compare.comparison import Comparison, left_out
 from scssl.tasks.compare.composition import shares_of_samples
 from scssl.tasks.compare.design import Design, Question, choose_types, read_design
 from scssl.tasks.compare.null import NullReport, null_report
 from scssl.tasks.compare.programmes import read_sets
-from scssl.tasks.compare.settings import KINDS, ComparerSettings, Kind, Paired, Test
+from scssl.tasks.compare.settings import (
+    KINDS,
+    LARGEST_SEED,
+    MOST,
+    ComparerSettings,
+    Kind,
+    Paired,
+    Test,
+    names_of,
+    require_whole,
+)
 from scssl.tasks.compare.tables import Material, compare_all
 from scssl.tasks.output import Results
 from scssl.tasks.task import open_model
@@ -86,12 +96,13 @@ class Comparer:
             message = f"states are compared in one space: give a model or use_rep={use_rep!r}, not both"
             raise SettingsError(message)
         embeds = model is not None or use_rep is not None
-        chosen = tuple(kinds) if kinds is not None else tuple(kind for kind in KINDS if embeds or kind != "state")
+        usual = tuple(kind for kind in KINDS if embeds or kind != "state")
+        chosen = usual if kinds is None else names_of("kinds", kinds)
         if "state" in chosen and not embeds:
             message = "states are compared in an embedding: give a model (or use_rep), or leave out the kind 'state'"
             raise SettingsError(message)
         self.settings = ComparerSettings(
-            kinds=tuple(kind for kind in KINDS if kind in chosen) if set(chosen) <= set(KINDS) else chosen,
+            kinds=cast("tuple[Kind, ...]", tuple(sorted(dict.fromkeys(chosen), key=[*KINDS, *chosen].index))),
             test=test, paired=paired, programmes=str(programmes), min_cells=min_cells, fdr=fdr,
         )  # fmt: skip
         self.use_rep = use_rep
@@ -151,20 +162,24 @@ class Comparer:
         ------
         DataError
             If a column or a condition is missing, a covariate says nothing about donors or goes with the condition, or
-            values are no counts.
+            values are no counts or nothing but zeros.
+        SettingsError
+            If the seed is no whole number from 0 on, or covariates are no names.
         MissingExtraError
             If genes are asked and pydeseq2 is not installed.
         """
         settings = self.settings
+        require_whole("seed", seed, least=0, most=LARGEST_SEED)
         if "genes" in settings.kinds:
             # Before an hour's work rather than after it.
             import_extra("pydeseq2", extra="compare")
         question = Question(
             condition=condition, control=str(control), case=str(case), donor=donor,
             cell_type=choose_types(cells, cell_type),
-            covariates=(covariates,) if isinstance(covariates, str) else tuple(covariates),
+            covariates=names_of("covariates", covariates),
         )  # fmt: skip
-        design = read_design(cells, question, layer=layer, paired=settings.paired)
+        design = read_design(cells, question, layer=layer, paired=settings.paired, min_cells=settings.min_cells)
+        refuse_zeros(cells, layer=layer)
         for found in design.confounded:
             logger.warning("%s: CONFOUNDED: %s", design.file, found.words)
         if not design.testable:
@@ -248,7 +263,8 @@ class Comparer:
         Raises
         ------
         SettingsError
-            If `fit` was not called, as after `load`, which brings back results without cells.
+            If `fit` was not called, as after `load`, which brings back results without cells; or if the kinds were not
+            compared, or numbers are not possible.
         DataError
             If there are fewer than four control donors.
         """
@@ -256,13 +272,13 @@ class Comparer:
             message = "there are no cells to evaluate with: call fit(...) first (a saved comparison has results only)"
             raise SettingsError(message)
         design, material, own = self._read
+        require_whole("max_splits", max_splits, least=1, most=MOST)
+        require_whole("seed", own if seed is None else seed, least=0, most=LARGEST_SEED)
         usual = tuple(kind for kind in self.settings.kinds if kind != "genes")
-        asked = usual if kinds is None else tuple(kind for kind in KINDS if kind in kinds)
-        unknown = [kind for kind in asked if kind not in self.settings.kinds]
-        if unknown or not asked:
-            message = (
-                f"kinds {list(kinds or ())} were not all compared; choose some of: {', '.join(self.settings.kinds)}"
-            )
+        given = usual if kinds is None else names_of("kinds", kinds)
+        asked = tuple(kind for kind in KINDS if kind in given)
+        if not asked or any(kind not in self.settings.kinds for kind in given):
+            message = f"kinds {list(given)} were not all compared; choose some of: {', '.join(self.settings.kinds)}"
             raise SettingsError(message)
         return null_report(
             design, material, self.settings, kinds=asked, most=max_splits, seed=own if seed is None else seed
@@ -327,6 +343,9 @@ class Comparer:
             raise DataError(message)
         material.codes = np.asarray(cells.obsm[self.use_rep], dtype=np.float64)
         material.empty = ~np.isfinite(material.codes).all(axis=1)
+        if material.codes.shape[1] == 0 or material.empty.all():
+            message = f"obsm[{self.use_rep!r}] has no column, or no cell with finite values, to compare states by"
+            raise DataError(message)
         return material
 
     def _describe(self, design: Design, *, layer: str | None, seed: int) -> dict[str, Any]:

@@ -99,7 +99,12 @@ class Design:
 
 
 def read_design(
-    data: AnnData | Path | str, question: Question, *, layer: str | None = None, paired: Paired = "auto"
+    data: AnnData | Path | str,
+    question: Question,
+    *,
+    layer: str | None = None,
+    paired: Paired = "auto",
+    min_cells: int = 2,
 ) -> Design:
     """Read and check what is compared.
 
@@ -111,14 +116,14 @@ def read_design(
         Columns of ``obs``, and the two conditions.
     layer
         Where the counts are.
-    paired
+    paired, min_cells
         See `ComparerSettings`.
 
     Raises
     ------
     DataError
-        If a column is missing, a condition has no cell, both conditions are the same, a covariate varies within a
-        sample or has no value, or donors under both conditions are not to be paired.
+        If a column is missing, a condition has no cell or fewer than a donor must have, both conditions are the same,
+        a covariate varies within a sample or has no value, or donors under both conditions are not to be paired.
     """
     with open_source(data, layer=layer) as source:
         obs, file = source.obs, source.file
@@ -144,6 +149,14 @@ def read_design(
     if untyped.any():
         notes.append(f"{untyped.sum():,} cells have no type in obs[{question.cell_type!r}] and take no part")
     taken = (side >= 0) & ~nobody & ~untyped
+    for name, code in ((question.control, 0), (question.case, 1)):
+        n_there = int((taken & (side == code)).sum())
+        if 0 < n_there < min_cells:
+            message = (
+                f"{file}: {n_there} cell{'s' * (n_there != 1)} of {name!r} with a donor and a type "
+                f"{'is' if n_there == 1 else 'are'} too few to compare; {min_cells} are needed (min_cells)"
+            )
+            raise DataError(message)
     table = pd.DataFrame({DONOR: donor, CONDITION: values}, index=obs.index)
     sample, found = samples(table, rows=taken)
     found["case"] = found[CONDITION] == question.case

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from numbers import Real
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
 
 from scssl.errors import SettingsError, require
 
@@ -13,6 +17,8 @@ Test = Literal["moderated", "permutation"]
 Paired = Literal["auto", "yes", "no"]
 
 MOST: Final = 1_000_000
+LARGEST_SEED: Final = 2**32 - 1
+"""That every generator takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +54,46 @@ class ComparerSettings:
             if getattr(self, name) not in get_args(choices):
                 message = f"{name} {getattr(self, name)!r} is not known; choose one of: {', '.join(get_args(choices))}"
                 raise SettingsError(message)
-        require("fdr", self.fdr, holds=0 < self.fdr < 1, must="between 0 and 1")
+        fdr: Any = self.fdr
+        require("fdr", fdr, holds=isinstance(fdr, Real) and 0 < float(fdr) < 1, must="a number between 0 and 1")
         for name, least in (("min_cells", 2), ("max_permutations", 100), ("resamples", 100), ("max_cells", 10)):
-            value = getattr(self, name)
-            holds = isinstance(value, int) and least <= value <= MOST
-            require(name, value, holds=holds, must=f"a whole number from {least} to {MOST:,}")
+            require_whole(name, getattr(self, name), least=least, most=MOST)
+
+
+def require_whole(name: str, value: Any, *, least: int, most: int) -> None:
+    """Refuse what is no whole number of a range.
+
+    Parameters
+    ----------
+    name, value
+        The setting as the user knows it, and what it was given.
+    least, most
+        Both are possible.
+
+    Raises
+    ------
+    SettingsError
+        If it is not.
+    """
+    holds = isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= int(value) <= most
+    require(name, value, holds=holds, must=f"a whole number from {least} to {most:,}")
+
+
+def names_of(what: str, given: Any) -> tuple[str, ...]:
+    """Return names that were given as one or as several.
+
+    Parameters
+    ----------
+    what
+        What they are, as the user knows it.
+    given
+        A name, or some.
+
+    Raises
+    ------
+    SettingsError
+        If it is something else.
+    """
+    found = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    require(what, given, holds=all(isinstance(name, str) for name in found), must="a name, or a list of names")
+    return found

@@ -60,6 +60,10 @@ CHANGE: Final = "scssl_change"
 """``varm`` of simulated cells: table, genes by groups, change of log1p of mean counts per 10,000. With "_sd": how far
 it may be off."""
 
+BESIDE_CELLS: Final = "beside_cells"
+BESIDE_GENES: Final = "beside_genes"
+"""In ``uns["scssl"]["simulate"]`` of cells that were scored: tables of simulated beside measured cells, for a page."""
+
 SETTINGS: Final = "scssl"
 """``uns``: settings, versions and provenance of what scssl wrote; one sub-dictionary per task."""
 

@@ -51,16 +51,23 @@ def test_file_to_file_with_scores_and_again_with_what_was_saved(folder, tmp_path
     printed = capsys.readouterr()
     assert "of the change explained against" in printed.out
     assert "half of the truth" in printed.out
+    assert printed.out.count("(made the cells)") == 1
+    assert "Uncertainty: on 3 cell types left out" in printed.out
     assert "predictions, not measurements" in printed.out
     assert "GB of memory" in printed.err
     assert (folder / "cells.h5ad").read_bytes() == before
     assert {path.name for path in (tmp_path / "s").iterdir()} == {
-        "methods.csv", "groups.csv", "scores.png", "means_a_stim.png", "cells_a_stim.png"
+        "methods.csv", "groups.csv", "scores.png", "means_a_stim.png", "cells_a_stim.png", "capsule.json"
     }  # fmt: skip
     out = anndata.read_h5ad(tmp_path / "o.h5ad")
     assert set(out.obs["cell_type"]) == {"type_3"}
     settings = out.uns["scssl"]["simulate"]
     assert settings["scores"]["method"].tolist()[0] == "model"
+    beside = settings["beside_cells"]
+    assert set(beside["kind"]) == {"control", "measured", "simulated"}
+    assert set(beside["cell_type"]) == {"type_3"}
+    assert (beside["kind"] == "simulated").sum() == out.n_obs
+    assert settings["beside_genes"]["gene"].tolist() == out.var_names.tolist()
     assert json.loads(settings["record"])["scores"]["methods"]["no change"]["explained"] == 0
     again = command(folder, tmp_path / "p.h5ad", "--where", "cell_type=type_3", given=False)
     again[again.index("--model") + 1] = str(tmp_path / "kept")

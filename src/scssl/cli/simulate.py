@@ -14,6 +14,7 @@ from scssl.cli.common import Common, Device, Outcome, Whole
 
 if TYPE_CHECKING:
     from scssl.tasks.simulate import Simulation, SimulationScores, Simulator
+    from scssl.tasks.simulate.beside import Beside
 
 JUDGING, CALIBRATING = 4e-3, 4e-3
 """Seconds per cell and thousand genes to leave out cell types and donors in turn, on two cores: to compare the model
@@ -94,6 +95,7 @@ def simulate(
     from scssl.log import logger
     from scssl.tasks.output import prepare_output
     from scssl.tasks.simulate import Simulator
+    from scssl.tasks.simulate.beside import MOST_CASES
     from scssl.tasks.simulate.settings import AUTO, SimulatorSettings
 
     record = Record()
@@ -132,17 +134,25 @@ def simulate(
     found = None
     if hold_out is not None:
         found = _evaluated(simulator, file, hold_out, cases=case, layer=layer, seed=seed, device=device)
+    besides = {}
+    if found is not None:
+        shown = [name for name in simulator.verdicts if (simulation.cases == name).any()]
+        shown = shown if scores is not None else shown[:MOST_CASES]
+        besides = {
+            name: simulator.beside(simulation, query=file, case=name, where=hold_out, layer=layer, device=device)
+            for name in shown
+        }
     record.lap("score")
     record.read(file, role="cells", n_cells=n_cells)
     summary = None if found is None else found.summary()
     noted = record.settings(model=simulator.model, scores=summary)
     simulation.settings.update(noted)
-    simulation.write(out, scores=found)
+    simulation.write(out, scores=found, beside=besides)
     if save is not None:
         simulator.save(save, overwrite=overwrite)
     if scores is not None and found is not None:
         plain = {name: value for name, value in simulation.settings.items() if name not in noted}
-        _write_scores(scores, simulator, simulation, found, file=file, hold_out=str(hold_out), layer=layer)
+        _write_scores(scores, found, besides, made=_made(simulation))
         record.capsule(
             scores, what="simulation", settings=plain, panel=simulator.model.panel, seed=seed, metrics=summary
         )
@@ -225,32 +235,26 @@ def _evaluated(
         return None
 
 
-def _write_scores(
-    folder: Path,
-    simulator: Simulator,
-    simulation: Simulation,
-    scores: SimulationScores,
-    *,
-    file: Path,
-    hold_out: str,
-    layer: str | None,
-) -> None:
+def _write_scores(folder: Path, scores: SimulationScores, besides: dict[str, Beside], *, made: list[str]) -> None:
     from scssl.report.simulate import simulation_cells, simulation_means, simulation_table
 
     folder.mkdir(parents=True)
     scores.methods.to_csv(folder / "methods.csv")
     scores.groups.to_csv(folder / "groups.csv", index=False)
-    simulation_table(scores).savefig(folder / "scores.png")
+    simulation_table(scores, made=made).savefig(folder / "scores.png")
     names: list[str] = []
-    for case in simulator.verdicts:
-        if (simulation.cases == case).any():
-            shown = simulator.beside(simulation, query=file, case=case, where=hold_out, layer=layer)
-            name = "".join(letter if letter.isalnum() else "_" for letter in case)
-            # "A/1" and "A 1" are two cases; file systems that ignore case take "a" and "A" for one name.
-            names.append(name.casefold())
-            name += f"_{names.count(name.casefold())}" if names.count(name.casefold()) > 1 else ""
-            simulation_means(shown).savefig(folder / f"means_{name}.png")
-            simulation_cells(shown).savefig(folder / f"cells_{name}.png")
+    for case, shown in besides.items():
+        name = "".join(letter if letter.isalnum() else "_" for letter in case)
+        # "A/1" and "A 1" are two cases; file systems that ignore case take "a" and "A" for one name.
+        names.append(name.casefold())
+        name += f"_{names.count(name.casefold())}" if names.count(name.casefold()) > 1 else ""
+        simulation_means(shown).savefig(folder / f"means_{name}.png")
+        simulation_cells(shown).savefig(folder / f"cells_{name}.png")
+
+
+def _made(simulation: Simulation) -> list[str]:
+    """Return the methods that the cells are of."""
+    return list(dict.fromkeys(str(one["method"]) for one in simulation.settings["cases"].values()))
 
 
 def _outcome(
@@ -274,6 +278,7 @@ def _outcome(
             lines.append("  For the model's own cells, to try them: --method model.")
     if scores is not None:
         shown = scores.methods.drop(columns=["mmd"], errors="ignore")
+        shown = shown.rename(index={name: f"{name} (made the cells)" for name in _made(simulation)})
         lines += ["", f"Against the measured cells of {settings['hold_out']}:", shown.to_string(float_format="%.3f")]
         lines.append("explained: 0 is no change, 1 the truth. Chosen without these cells; the table does not choose.")
     lines += ["", str(settings["warning"])]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scssl import keys
 from scssl.report.file_annotate import tell_annotate
+from scssl.report.file_simulate import tell_simulate
 from scssl.report.file_told import Told, count
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def tell(task: FileTask, content: FileContent, *, folder: Path, truth: str | Non
         tell_annotate(told, task, content, truth=truth)
         return told
     {"embed": _embed, "integrate": _integrate, "reconstruct": _reconstruct, "translate": _translate,
-     "simulate": _simulate}.get(task.kind, _other)(told, task, content)  # fmt: skip
+     "simulate": tell_simulate}.get(task.kind, _other)(told, task, content)  # fmt: skip
     return told
 
 
@@ -138,41 +138,6 @@ def _translate(told: Told, task: FileTask, content: FileContent) -> None:
     )  # fmt: skip
     if scores.get("donors"):
         told.section(pd.DataFrame(scores["donors"]), "donors", title="Donors", text="The same, donor by donor.")
-
-
-def _simulate(told: Told, task: FileTask, content: FileContent) -> None:
-    obs, columns = content.obs, dict(task.settings.get("columns") or {})
-    told.summary.append(
-        f"{count(len(obs), 'cell')} were simulated: cells of obs[{columns.get('condition')!r}] = "
-        f"{task.settings.get('control')!r}, as they would be under another condition."
-    )
-    cases = {str(name): case for name, case in dict(task.settings.get("cases") or {}).items() if isinstance(case, dict)}
-    told.summary += [
-        f"{name}: made by {case.get('method', 'an unknown method')}; {str(case.get('verdict', '')).rstrip('.')}."
-        for name, case in cases.items()
-    ]
-    if warning := task.settings.get("warning"):
-        told.summary.append(f"Mind: {warning}")
-    if methods := task.scores.get("methods"):
-        table = pd.DataFrame.from_dict(methods, orient="index").astype(float).round(4) + 0.0
-        text = (
-            f"Against the measured cells of {task.settings.get('hold_out')}, which were not learned from. explained: "
-            "the part of the way from control to measured cells, in means and shapes of the populations; 0 is no "
-            "change, 1 the truth. The last row is one half of the measured cells against the other."
-        )
-        told.section(
-            table.rename_axis("method").reset_index(), "scores", kind="scores", title="Against baselines", text=text,
-            later=False, options={"value": "explained", "label": "method"},
-        )  # fmt: skip
-    groups = [key for key in (keys.SIMULATED_TYPE, keys.SIMULATED_DONOR, keys.SIMULATED_BY, keys.CASE_MEASURED)
-              if key in obs]  # fmt: skip
-    condition = str(columns.get("condition"))
-    several = [condition] if condition in obs and len(obs[condition].unique()) > 1 else []
-    told.columns = list(dict.fromkeys([*groups[:1], *several, *groups]))
-    if groups:
-        table = obs[groups].astype(str).value_counts().rename("cells").reset_index().sort_values(groups[:2])
-        text = "Simulated cells by type and donor, what made them, and whether such cells were measured under the case."
-        told.section(table, "groups", title="Simulated groups", text=text, options={"names": groups})
 
 
 def _other(told: Told, task: FileTask, content: FileContent) -> None:

@@ -26,6 +26,7 @@ from scssl.report.model_run import is_model, run_of_model
 from scssl.report.reliability import reliability
 from scssl.report.run import FILE, Run, Section
 from scssl.report.scores import score_bars
+from scssl.report.simulate import SECTIONS, draw_simulated
 from scssl.report.study import differences, learning_curves, method_scores, type_scores
 from scssl.report.study_run import is_study_folder, run_of_study
 from scssl.report.style import RC, TEXT
@@ -270,6 +271,13 @@ def _compared(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     return {**found, "open": section.kind == "answers"}
 
 
+def _simulated(data: pd.DataFrame, section: Section) -> dict[str, Any]:
+    svg = _svg(draw_simulated(section.kind, data, options=section.options), section.title)
+    # Coordinates of cells are not for reading.
+    shown = None if section.kind == "simulation_cells" else table(data, name=section.file)
+    return {"svg": svg, "table": shown, "open": section.kind == "simulation_scores"}
+
+
 def _table(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     return {"table": table(data, name=section.file)}
 
@@ -286,6 +294,7 @@ _SHOW: dict[str, Callable[[pd.DataFrame, Section], dict[str, Any]]] = {
     "curves": _curves,
     "types": _types,
     **dict.fromkeys(DRAWN, _compared),
+    **dict.fromkeys(SECTIONS, _simulated),
 }
 
 

@@ -23,6 +23,7 @@ VERSION = 1
 SectionKind = Literal[
     "curve", "embedding", "confusion", "scores", "reliability", "table", "methods", "differences", "curves", "types",
     "answers", "volcano", "shares", "share_changes", "state_shifts", "programme_shifts",
+    "simulation_scores", "simulation_means", "simulation_cells",
 ]  # fmt: skip
 
 
@@ -52,6 +53,9 @@ class Section:
         ``x_label``), and F1 by type and method. The first two know a ``prefix`` of the columns with the numbers.
     ``answers``, ``volcano``, ``shares``, ``share_changes``, ``state_shifts``, ``programme_shifts``
         Tables of a `scssl.tasks.Comparison`, drawn at a false discovery rate ``fdr``.
+    ``simulation_scores``, ``simulation_means``, ``simulation_cells``
+        Of simulated cells: methods, ``made`` being those that the cells are of; mean expression of genes in control,
+        measured and simulated cells; these cells themselves. The last two know a ``title``.
 
     All kinds know ``where``: column to the one value that rows must have to be shown; and ``names``: columns that hold
     names, even where these look like numbers.

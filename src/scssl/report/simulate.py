@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -10,11 +10,16 @@ from scssl.errors import DataError, require
 from scssl.report.style import GRID, INK, MISSING, TEXT, new_figure, palette, styled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from scssl.tasks.simulate.beside import Beside
     from scssl.tasks.simulate.scoring import SimulationScores
 
+SECTIONS: Final = ("simulation_scores", "simulation_means", "simulation_cells")
+"""Of the report."""
 NAMED = 8
 MOST_POINTS = 1500
 SHOWN = {
@@ -28,13 +33,17 @@ SHOWN = {
 }
 DOWN = ("distance", "energy_distance", "mae")
 CEILING = "half of the truth"
+MADE = "(made the cells)"
+LOWEST = -0.5
+"""Where bars end that go on below."""
 
 
 def simulation_means(beside: Beside, *, n: int = NAMED) -> Figure:
-    """Draw the change of each gene's mean expression, measured over predicted.
+    """Draw the change of each gene's mean expression, measured over simulated, and the means themselves.
 
-    How to read it: every point is a gene; on the dashed line prediction and measurement agree. Genes on the horizontal
-    line were predicted not to change. Names are those of the largest measured changes.
+    How to read it: every point is a gene; on the dashed line simulation and measurement agree. On the left, genes that
+    lie on the vertical line were predicted not to change; names are those of the largest measured changes. On the right
+    nearly every prediction looks good, no change at all among them: grey is the mean of the control cells.
 
     Parameters
     ----------
@@ -46,12 +55,12 @@ def simulation_means(beside: Beside, *, n: int = NAMED) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        One panel, 4.6 inches wide.
+        Two panels: changes, and the means themselves.
     """
     require("n", n, holds=n >= 0, must="a number of genes, 0 or more")
     x, y = beside.mean_simulated - beside.mean_control, beside.mean_measured - beside.mean_control
     with styled():
-        figure, (axes,) = new_figure(4.6, 4.4)
+        figure, (axes, means) = new_figure(8.6, 4.2, columns=2)
         ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
         axes.plot(ends, ends, color=GRID, linewidth=1, linestyle="--", zorder=1)
         axes.axhline(0, color=GRID, linewidth=0.6, alpha=0.5, zorder=0)
@@ -68,12 +77,22 @@ def simulation_means(beside: Beside, *, n: int = NAMED) -> Figure:
                 beside.genes[gene], (x[gene], y[gene]), xytext=(-5 if left else 5, 0), textcoords="offset points",
                 fontsize=8, va="center", ha="right" if left else "left", color=TEXT,
             )  # fmt: skip
-        axes.set_xlabel("predicted change of mean log expression")
-        axes.set_ylabel("measured change")
+        axes.set_xlabel("change of mean log expression, simulated")
+        axes.set_ylabel("measured")
         axes.set_title(beside.title)
         r = np.corrcoef(x, y)[0, 1] if x.std() > 0 and y.std() > 0 else float("nan")
         label = f"Pearson delta {r:.2f}\nerror of means {np.abs(x - y).mean():.3f}"
         axes.annotate(label, (0.97, 0.04), xycoords="axes fraction", ha="right", va="bottom", fontsize=8)
+        known = {"markersize": 5, "alpha": 0.5, "markeredgewidth": 0, "rasterized": True}
+        for values, name, colour in (
+            (beside.mean_control, "control cells", MISSING), (beside.mean_simulated, "simulated cells", palette(1)[0])
+        ):  # fmt: skip
+            means.plot(values, beside.mean_measured, ".", color=colour, label=name, **known)
+        top = float(max(beside.mean_simulated.max(), beside.mean_measured.max(), beside.mean_control.max()))
+        means.plot([0, top], [0, top], color=GRID, linewidth=1, linestyle="--", zorder=1)
+        means.set_xlabel("mean log expression")
+        means.set_ylabel("measured")
+        means.legend(loc="upper left")
     return figure
 
 
@@ -136,7 +155,7 @@ def simulation_cells(beside: Beside, *, seed: int = 0) -> Figure:
     return figure
 
 
-def simulation_table(scores: SimulationScores) -> Figure:
+def simulation_table(scores: SimulationScores, *, made: Sequence[str] = ()) -> Figure:
     """Draw the scores of all methods as a table, best first.
 
     How to read it: the model should stand above every baseline, and near the last row, one half of the truth against
@@ -146,6 +165,8 @@ def simulation_table(scores: SimulationScores) -> Figure:
     ----------
     scores
         From `Simulator.evaluate`.
+    made
+        Methods that the simulated cells are of, to be marked.
 
     Returns
     -------
@@ -157,7 +178,7 @@ def simulation_table(scores: SimulationScores) -> Figure:
     order = table["explained"].sort_values(ascending=False, kind="stable").index
     rows = [name for name in order if name != CEILING] + [name for name in order if name == CEILING]
     with styled():
-        figure, (axes,) = new_figure(2.4 + 0.85 * len(columns), 0.8 + 0.3 * len(rows))
+        figure, (axes,) = new_figure(2.4 + 0.85 * len(columns) + 1.2 * bool(made), 0.8 + 0.3 * len(rows))
         from matplotlib.colors import LinearSegmentedColormap
 
         shade = LinearSegmentedColormap.from_list("scssl", ["#FFFFFF", palette(1)[0]])
@@ -172,15 +193,84 @@ def simulation_table(scores: SimulationScores) -> Figure:
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xticks(range(len(columns)), [SHOWN[name] for name in columns])
-        axes.set_yticks(range(len(rows)), rows)
-        for label in axes.get_yticklabels():
-            label.set_fontweight("bold" if label.get_text() == "model" else "normal")
-            label.set_fontstyle("italic" if label.get_text() == CEILING else "normal")
+        axes.set_yticks(range(len(rows)), [f"{name} {MADE}" if name in made else name for name in rows])
+        for name, label in zip(rows, axes.get_yticklabels(), strict=True):
+            label.set_fontweight("bold" if name in (made or ("model",)) else "normal")
+            label.set_fontstyle("italic" if name == CEILING else "normal")
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         for side in axes.spines.values():
             side.set_visible(False)
     return figure
+
+
+def simulation_bars(table: pd.DataFrame, *, made: Sequence[str]) -> Figure:
+    """Draw how much of the change each method explains, best first, with the one that made the cells marked.
+
+    Parameters
+    ----------
+    table
+        ``method`` and ``explained``.
+    made
+        Methods that the simulated cells are of.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        6.4 inches wide.
+    """
+    order = table.sort_values("explained", ascending=False, kind="stable", na_position="last")
+    order = order[order["method"] != CEILING]
+    limit = table.loc[table["method"] == CEILING, "explained"]
+    with styled():
+        figure, (axes,) = new_figure(6.4, 0.9 + 0.3 * len(order))
+        for y, (name, value) in enumerate(zip(order["method"], order["explained"].astype(float), strict=True)):
+            drawn = max(value, LOWEST) if np.isfinite(value) else 0.0
+            axes.barh(y, drawn, height=0.75, color=palette(1)[0] if name in made else MISSING)
+            text = f"{value:.2f}" if np.isfinite(value) else "not known"
+            end = (max(drawn, 0.0), y)
+            axes.annotate(text, end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+        names = [f"{name} {MADE}" if name in made else str(name) for name in order["method"]]
+        axes.set_yticks(range(len(order)), names)
+        for name, label in zip(order["method"], axes.get_yticklabels(), strict=True):
+            label.set_fontweight("bold" if name in made else "normal")
+        axes.tick_params(axis="y", length=0)
+        axes.axvline(0, color=GRID, linewidth=0.8)
+        if len(limit) and np.isfinite(limit.iloc[0]):
+            axes.axvline(float(limit.iloc[0]), color=GRID, linewidth=1, linestyle="--")
+            axes.annotate(CEILING, (float(limit.iloc[0]), -0.9), ha="center", va="bottom", fontsize=8)
+        axes.set_ylim(len(order) - 0.4, -0.9)
+        low = float(order["explained"].min())
+        axes.set_xlim(LOWEST - 0.02 if low < LOWEST else min(low, 0.0), 1.14)
+        axes.set_xlabel("part of the change explained: 0 is no change, 1 the truth")
+        axes.spines["left"].set_visible(False)
+    return figure
+
+
+def draw_simulated(kind: str, table: pd.DataFrame, *, options: dict[str, Any]) -> Figure:
+    """Draw the figure of a section of the report.
+
+    Parameters
+    ----------
+    kind
+        One of `SECTIONS`.
+    table
+        What it shows.
+    options
+        Of the section: ``made`` (methods) for scores, ``title`` for the others.
+    """
+    if kind == "simulation_scores":
+        return simulation_bars(table, made=[str(name) for name in options.get("made", [])])
+    from scssl.tasks.simulate.beside import KINDS, Beside
+
+    nothing = np.zeros((0, 2))
+    known: dict[str, Any] = dict.fromkeys(KINDS, nothing) | {f"mean_{kind}": np.zeros(0) for kind in KINDS}
+    known |= {"title": str(options.get("title", "")), "genes": []}
+    if kind == "simulation_means":
+        known |= {f"mean_{name}": table[name].to_numpy(dtype=float) for name in KINDS}
+        return simulation_means(Beside(**known | {"genes": [str(name) for name in table["gene"]]}))
+    points = table[[name for name in table.columns if name.startswith("c") and name[1:].isdigit()]]
+    return simulation_cells(Beside(**known | {name: points[table["kind"] == name].to_numpy(float) for name in KINDS}))
 
 
 def _cell(x: int, y: int, colour: tuple[float, ...]):  # type: ignore[no-untyped-def] # noqa: ANN202

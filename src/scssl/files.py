@@ -4,10 +4,39 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+
+@contextmanager
+def whole(out: Path) -> Iterator[Path]:
+    """Give a place beside a file to write it to, from where it takes its own only when complete.
+
+    Parameters
+    ----------
+    out
+        The file; folders on the way to it are made, and what is there is replaced.
+
+    Yields
+    ------
+    Path
+        An empty file that ends like `out`.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=".", suffix=f"-{out.name}")
+    os.close(handle)
+    place = Path(name)
+    try:
+        yield place
+        usual_permissions(place)
+        place.replace(out)
+    finally:
+        place.unlink(missing_ok=True)
 
 
 def usual_permissions(file: Path) -> None:

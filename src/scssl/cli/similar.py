@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -155,16 +154,13 @@ def _check_out(out: Path, *, file: Path, reference: Path | None, overwrite: bool
 
 def _write(table: pd.DataFrame, out: Path) -> None:
     """Write a table that appears only when complete."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{os.getpid()}-{out.name}")
-    try:
+    from scssl.files import whole
+
+    with whole(out) as place:
         if out.suffix == ".parquet":
-            table.to_parquet(scratch, index=False)
+            table.to_parquet(place, index=False)
         else:
-            table.to_csv(scratch, index=False)
-        scratch.replace(out)
-    finally:
-        scratch.unlink(missing_ok=True)
+            table.to_csv(place, index=False)
 
 
 def _outcome(table: pd.DataFrame, scores: Any, *, search: SimilarCells, out: Path, save: Path | None) -> Outcome:

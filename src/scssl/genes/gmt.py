@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scssl.errors import DataError, FormatError
+from scssl.files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -135,9 +136,8 @@ def write_gmt(path: str | Path, *, sets: Sequence[GeneSet], comment: str = "") -
             )
             raise DataError(message)
         lines.append("\t".join(cells))
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-    partial.replace(path)
+    with whole(path) as place:
+        place.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scssl.errors import DataError, FormatError, SettingsError
+from scssl.files import whole
 from scssl.genes.tables import SPECIES, UNKNOWN, NameLookup, Species, gene_table, make_lookup, strip_version
 
 if TYPE_CHECKING:
@@ -259,14 +260,12 @@ class GenePanel:
         path
             File to write; replaced when complete.
         """
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
         mark = f"{_MARK}\tname={self.name}\tspecies={self.species or ''}\tambiguous={'|'.join(sorted(self.ambiguous))}"
         lines = [mark, "id\tsymbol\taliases"]
         rows = zip(self.ids, self.symbols, self._alias_rows(), strict=True)
         lines += [f"{gene}\t{symbol}\t{'|'.join(names)}" for gene, symbol, names in rows]
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-        partial.replace(path)
+        with whole(Path(path)) as place:
+            place.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
     def _alias_rows(self) -> list[list[str]]:
         rows: list[list[str]] = [[] for _ in self.ids]

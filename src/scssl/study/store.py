@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scssl.errors import FormatError, SettingsError
+from scssl.files import whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,10 +103,8 @@ def unpack(text: str) -> NDArray[np.int64]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file that is never there in part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with whole(path) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def open_folder(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> Store:

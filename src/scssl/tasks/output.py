@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +15,11 @@ from scssl import keys
 from scssl.corpus.sources.formats import anndata_kind
 from scssl.corpus.sources.source import open_source, plain_strings
 from scssl.errors import DataError, SettingsError
-from scssl.files import usual_permissions, why_unwritable
+from scssl.files import whole, why_unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from anndata import AnnData
 
@@ -145,24 +143,16 @@ def write_results(file: Path, out: Path, results: Results) -> None:
     DataError
         If the disk has no room for it.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=".h5ad")
-    os.close(handle)
-    scratch = Path(name)
-    try:
+    with whole(out) as place:
         if anndata_kind(file) == "h5ad":
             _check_space(out, file.stat().st_size + results.n_bytes)
-            shutil.copyfile(file, scratch)
-            _add_to_h5ad(scratch, results)
+            shutil.copyfile(file, place)
+            _add_to_h5ad(place, results)
         else:
             adata = _read_whole(file)
             results.into(adata)
             _check_space(out, sys.getsizeof(adata))
-            adata.write_h5ad(scratch)
-        usual_permissions(scratch)
-        scratch.replace(out)
-    finally:
-        scratch.unlink(missing_ok=True)
+            adata.write_h5ad(place)
 
 
 def _check_space(out: Path, n_bytes: int) -> None:

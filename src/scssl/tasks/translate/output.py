@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from scssl.corpus.sources.source import open_source
 from scssl.errors import import_extra
-from scssl.files import usual_permissions
+from scssl.files import whole
 from scssl.tasks.translate.targets import rna_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
     from scssl.tasks.output import Results
@@ -47,25 +46,16 @@ def write_mudata(file: Path, out: Path, results: Results, *, names: list[str]) -
     key, *others = results.obsm
     # Columns of obs stay with their modality, as they will by default from mudata 0.4 on.
     with mudata.set_options(pull_on_update=False):
-        whole = mudata.read_h5mu(file) if file.suffix == ".h5mu" else mudata.MuData({"rna": _cells(file)})
-        cells = pd.DataFrame(index=rna_of(whole).obs_names)  # type: ignore[union-attr]
+        both = mudata.read_h5mu(file) if file.suffix == ".h5mu" else mudata.MuData({"rna": _cells(file)})
+        cells = pd.DataFrame(index=rna_of(both).obs_names)  # type: ignore[union-attr]
         predicted = AnnData(results.obsm[key], obs=cells, var=pd.DataFrame(index=names))
         for other in others:
             predicted.layers[other.removeprefix(f"{key}_")] = results.obsm[other]
         predicted.uns["scssl"] = {results.task: results.settings}
-        whole.mod[key] = predicted
-        whole.update()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=".h5mu")
-    os.close(handle)
-    scratch = Path(name)
-    try:
-        with mudata.set_options(pull_on_update=False):
-            whole.write(scratch)
-        usual_permissions(scratch)
-        scratch.replace(out)
-    finally:
-        scratch.unlink(missing_ok=True)
+        both.mod[key] = predicted
+        both.update()
+        with whole(out) as place:
+            both.write(place)
 
 
 def _cells(file: Path) -> AnnData:

@@ -29,6 +29,7 @@ BASE = (
     "launch",
     "log",
     "ranks",
+    "words",
     "__init__",
 )
 ROOMS = [

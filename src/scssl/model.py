@@ -18,6 +18,7 @@ from scssl.model_example import make_example
 from scssl.model_parts import embed_in_processes
 from scssl.model_published import import_published
 from scssl.training import Config, build_task, from_dict, resolve_device
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -68,7 +69,7 @@ class CellModel:
             f"{first}"
             f"    pretext {self.config.pretext!r}, preset {self.config.preset!r}, "
             f"{n_epochs} epoch{'' if n_epochs == 1 else 's'}\n"
-            f"    trained on {cells.get('train', 0):,} cells of {n_sources} source{'' if n_sources == 1 else 's'}"
+            f"    trained on {count(cells.get('train', 0), 'cell')} of {count(n_sources, 'source')}"
         )
 
     @property

@@ -40,6 +40,7 @@ from scssl.model_hub_client import (
     understood,
     unreachable,
 )
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,7 +208,7 @@ def upload(folder: Path, names: Sequence[str], *, target: HubId, licence: str, p
     hub = import_extra("huggingface_hub", extra="hub")
     size = sum((folder / name).stat().st_size for name in names)
     terms = f"{licence}, {'private' if private else 'public'}"
-    announce(f"uploading {len(names)} files, {size / 1e6:.1f} MB, {terms} -> {target.repo}")
+    announce(f"uploading {count(len(names), 'file')}, {size / 1e6:.1f} MB, {terms} -> {target.repo}")
     client = api(hub)
     with understood(target, doing="uploaded to"), bars(hub):
         client.create_repo(target.repo, private=private, exist_ok=True)
@@ -356,4 +357,4 @@ def _announce(wanted: HubId, info: Any, files: dict[str, Published], *, cache: s
     amount = f"{sum(size or 0 for size in sizes) / 1e6:.1f} MB" if None not in sizes else "size not told by the hub"
     data = info.card_data
     licence = str((data.get("license") if data is not None else None) or "licence not stated")
-    announce(f"downloading {wanted} ({info.sha[:10]}): {len(files)} files, {amount}, {licence} -> {cache}")
+    announce(f"downloading {wanted} ({info.sha[:10]}): {count(len(files), 'file')}, {amount}, {licence} -> {cache}")

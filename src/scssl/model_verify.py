@@ -17,6 +17,7 @@ from scssl.model import CellModel
 from scssl.model_capsule import Finding, check_environment, read_capsule
 from scssl.model_example import TOLERANCE, difference
 from scssl.model_files import read
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +104,8 @@ def _metrics(model: CellModel, corpus: Corpus | Path | str | None) -> Iterator[F
     precision = model.card.get("training", {}).get("precision", "fp32")
     close = abs(found - recorded["val_loss"]) <= CLOSE.get(precision, 1e-3) * max(abs(recorded["val_loss"]), 1e-9)
     text = (
-        f"val_loss {found:.6g} on {cells.n_cells('val'):,} cells, recorded as {recorded['val_loss']:.6g} ({precision})"
+        f"val_loss {found:.6g} on {count(cells.n_cells('val'), 'cell')}, recorded as {recorded['val_loss']:.6g} "
+        f"({precision})"
     )
     yield Finding(what="metrics", state="same" if close else "differs", text=text)
 

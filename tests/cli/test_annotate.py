@@ -105,7 +105,7 @@ def test_scores_for_people_name_missing_types(folder, tmp_path, capsys):
     # Before the work starts, too.
     assert "1 of the 2 names in obs['truth']" in said.err
     assert "--label-map" in said.err
-    assert "without a true label were not scored" in out
+    assert "without a true label: not scored" in out
 
 
 def test_other_formats_come_out_as_h5ad(folder, tmp_path):
@@ -168,7 +168,7 @@ def test_estimates_know_of_mode_and_explanation(tmp_path):
     def seconds(mode, folder=tmp_path, judged=True):
         return seconds_to_learn(folder, mode=mode, judged=judged, **given)
 
-    assert seconds("zero_shot") < seconds("probe") < seconds("finetune")
+    assert seconds("zero_shot") < min(seconds(mode) for mode in ("probe", "finetune", "scratch"))
     assert seconds("probe", judged=False) < seconds("probe")
     # What a model does not say is taken to be as in the default, which is larger.
     assert seconds("finetune", tmp_path / "none") > seconds("finetune")

@@ -107,7 +107,7 @@ def test_cells_without_counts(base, cells, tmp_path, capsys):
     assert built["cells"] == 87
     assert "left out 3 cells without counts" in err
     _, err = ran(capsys, commands["embed"])
-    assert "3 cells have no counts on the model's genes" in err
+    assert "3 cells without counts on the model's genes" in err
     ran(capsys, [*commands["annotate"], "--overwrite"])
     obs = anndata.read_h5ad(tmp_path / "o.h5ad").obs
     assert obs["scssl_unknown"].tolist()[:3] == ["low quality"] * 3

@@ -164,6 +164,34 @@ def test_results_written_from_python_have_a_page_too(tmp_path):
     assert any("accuracy 0.49" in sentence for sentence in asked.summary)
 
 
+def test_files_saved_in_other_forms_have_a_page_too(tmp_path):
+    make().write_zarr(tmp_path / "cells.zarr")
+    page = report.render(tmp_path / "cells.zarr")
+    assert page == tmp_path / "cells.html"
+    assert "Cells named: cells.zarr" in page.read_text()
+    bare = make()
+    del bare.uns["scssl"]
+    bare.write_zarr(tmp_path / "bare.zarr")
+    with pytest.raises(FormatError, match="nothing of scssl's is in it"):
+        report.render(tmp_path / "bare.zarr")
+
+
+def test_a_predicted_modality_has_a_page(tmp_path):
+    mudata = pytest.importorskip("mudata")
+    cells = make()
+    del cells.uns["scssl"]
+    values = np.random.default_rng(0).random((N, 3)).astype(np.float32)
+    predicted = anndata.AnnData(values, obs=pd.DataFrame(index=cells.obs_names[::-1]))
+    names = np.array(["CD3", "CD4", "CD8"], dtype=object)
+    predicted.uns["scssl"] = {"translate": {"to": "protein", "key": "scssl_protein", "names": names}}
+    with mudata.set_options(pull_on_update=False):
+        mudata.MuData({"rna": cells, "scssl_protein": predicted}).write(tmp_path / "cells.h5mu")
+    html = report.render(tmp_path / "cells.h5mu").read_text()
+    assert "Predicted from RNA: cells.h5mu" in html
+    assert "3 proteins of 120 cells were predicted" in html
+    assert "CD8, predicted" in html
+
+
 def test_a_user_chosen_name_is_found(tmp_path):
     adata = make(record=None)
     adata.obs.columns = [c.replace("scssl", "mine") for c in adata.obs.columns]

@@ -47,7 +47,7 @@ def test_what_cannot_be_judged_is_left_out_and_said(target, tiny_corpus):
     for said in (
         "2 cells without a label",
         "1 type (seen once) with a single cell",
-        "1 cells without a donor",
+        "1 cell without a donor",
         "without any count",
     ):
         assert said in text

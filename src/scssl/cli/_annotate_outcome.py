@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scssl.cli.common import Outcome
+from scssl.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def outcome(
         lines.append(f"... and {len(found) - SHOWN} more labels")
     n_empty = int((~labelled).sum())
     if n_empty:
-        lines.append(f"{n_empty:,} cells have no counts on the model's genes and got no label")
+        lines.append(f"{count(n_empty, 'cell')} without counts on the model's genes got no label")
     result: dict[str, Any] = {
         "out": str(out),
         "n_cells": len(annotation.labels),
@@ -115,7 +116,7 @@ def _sets(annotation: Annotation, result: dict[str, Any]) -> list[str]:
         f"label sets, which miss the true label of {rate:.0%} of cells (rate for {unit} like the reference's{few}): "
         f"{(size == 1).mean():.0%} of cells have one label"
     ]
-    lines += [escape(f"  {wide[i]}: {n_cells[i]:,} cells") for i in order[:SETS_SHOWN]]
+    lines += [escape(f"  {wide[i]}: {count(int(n_cells[i]), 'cell')}") for i in order[:SETS_SHOWN]]
     return lines + ([f"  ... and {len(order) - SETS_SHOWN} more"] if len(order) > SETS_SHOWN else [])
 
 
@@ -161,7 +162,8 @@ def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
     from rich.markup import escape
 
     lines = [
-        f"against obs\\[{escape(repr(truth))}], {scores.n_cells:,} cells of {len(scores.per_class)} types: "
+        f"against obs\\[{escape(repr(truth))}], {count(scores.n_cells, 'cell')} of "
+        f"{count(len(scores.per_class), 'type')}: "
         f"accuracy {scores.accuracy:.3f}, macro F1 {scores.macro_f1:.3f}, "
         f"balanced accuracy {scores.balanced_accuracy:.3f}"
     ]
@@ -183,5 +185,5 @@ def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
             + " (--label-map says what the reference calls them, if it has them)"
         )
     if scores.unused_cells:
-        lines.append(f"{scores.unused_cells:,} cells without a true label were not scored")
+        lines.append(f"{count(scores.unused_cells, 'cell')} without a true label: not scored")
     return lines

@@ -10,6 +10,7 @@ import pandas as pd
 from scssl.report.run import Run, Section
 from scssl.report.style import category_order
 from scssl.report.tables import seconds
+from scssl.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,10 +87,11 @@ def tell(run: Run, scores: pd.DataFrame, *, corpus: Corpus, model: CellModel, pl
     n_query = scores.set_index("data")["query_cells"].groupby(level=0).first()
     n_donors = corpus.obs("test")["donor"].astype(str).nunique()
     run.summary = [
-        f"An encoder learned from {corpus.n_cells('train'):,} cells of {len(corpus.sources)} sources in "
+        f"An encoder learned from {count(corpus.n_cells('train'), 'cell')} of "
+        f"{count(len(corpus.sources), 'source')} in "
         f"{seconds(learning)}, without being told a single cell type.",
-        f"It then named {n_query[ATLAS]:,} simulated cells of {n_donors} donors that it had never seen, by their "
-        f"nearest labelled neighbours. {compare(scores, ATLAS, 'With the labels of all other donors')} "
+        f"It then named {count(n_query[ATLAS], 'simulated cell')} of {count(n_donors, 'donor')} that it had never "
+        f"seen, by their nearest labelled neighbours. {compare(scores, ATLAS, 'With the labels of all other donors')} "
         f"{compare(scores, FEW, f'With {plan.few} labelled cells per type')}",
         f"{compare(scores, PBMC, f'On {n_query[PBMC]:,} real blood cells')} They come from one donor and were split "
         "at random, so this says nothing about other donors.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scssl.cli.common import Outcome, typed
+from scssl.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,11 +55,12 @@ def outcome(
         "warning": WARNING,
     }
     lines = [
-        f"{len(reading.obs):,} cells, {len(genes):,} genes, of which the file has not measured {unmeasured:,}",
+        f"{count(len(reading.obs), 'cell')}, {count(len(genes), 'gene')}, of which the file has not measured "
+        f"{unmeasured:,}",
         escape(f"uncertainty: {settings['uncertainty']}"),
     ]
     if unknown:
-        lines.append(f"{unknown:,} genes were never seen in training: their values are missing (NaN)")
+        lines.append(f"{count(unknown, 'gene')} never seen in training: values are missing (NaN)")
     if scores is not None:
         result["scores"] = scores.summary()
         lines += ["", *table(scores)]
@@ -84,7 +86,7 @@ def table(scores: Evaluation) -> list[str]:
     """
     settings, width = scores.settings, max(len(name) for name in scores.scores)
     lines = [
-        f"{settings['n_cells']:,} cells, {settings['n_genes']:,} genes; {settings['scale']}",
+        f"{count(settings['n_cells'], 'cell')}, {count(settings['n_genes'], 'gene')}; {settings['scale']}",
         f"{'':<{width}}  " + "  ".join(f"{title:>11}" for title in SHOWN.values()),
     ]
     for name, found in scores.scores.items():

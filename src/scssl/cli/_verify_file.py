@@ -10,6 +10,7 @@ import numpy as np
 from scssl.environment import expanded
 from scssl.errors import ScsslError
 from scssl.model_capsule import Finding, check_environment, check_inputs
+from scssl.words import count
 
 if TYPE_CHECKING:
     from scssl.report.file_tasks import FileContent, FileTask
@@ -100,4 +101,5 @@ def _difference(content: FileContent, *, name: str, model: Path, layer: Any) -> 
     if codes.shape != stored.shape:
         return np.inf, f"obsm[{name!r}] has {stored.shape[1]} numbers per cell, the model gives {codes.shape[1]}"
     found = float(np.abs(codes - stored).max() / max(np.abs(stored).max(), 1e-9))
-    return found, f"of {cells.n_obs} cells, computed again by {model.name}, differ by {found:.1e} of the largest"
+    text = f"of {count(cells.n_obs, 'cell')}, computed again by {model.name}, differ by {found:.1e} of the largest"
+    return found, text

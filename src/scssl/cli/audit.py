@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.markup import escape
 
 from scssl.cli.common import Common, Outcome
+from scssl.words import count
 
 SHOWN = 20
 
@@ -80,7 +81,7 @@ def _donor_lines(donors: dict[str, Any] | None) -> list[str]:
         lines.append("  identical cells under another donor name")
         for entry in donors["renamed"][:SHOWN]:
             names = f"{entry['file']} in the file, {entry['corpus']} in the corpus"
-            lines.append(f"    {escape(names)}: {entry['n_identical']:,} cells")
+            lines.append(f"    {escape(names)}: {count(entry['n_identical'], 'cell')}")
         lines += _more(donors["renamed"])
     return lines
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scssl.cli.common import Common, Outcome
+from scssl.words import count
 
 if TYPE_CHECKING:
     from scssl.corpus.sources.inspect import FileReport
@@ -60,7 +61,7 @@ def describe(report: FileReport) -> str:
 def _cells(report: FileReport) -> list[str]:
     values = "dense" if report.n_values is None else f"{report.n_values:,} values"
     size = (
-        f"{report.n_cells:,} cells by {report.n_features:,} features, {values}; "
+        f"{count(report.n_cells, 'cell')} by {count(report.n_features, 'feature')}, {values}; "
         f"{_bytes(report.bytes_on_disk)} on disk, {_bytes(report.bytes_in_memory)} if loaded whole"
     )
     return [size]
@@ -100,7 +101,7 @@ def _columns(report: FileReport) -> list[str]:
     lines = []
     for column in report.columns:
         more = ", ..." if column.n_values > len(column.examples) else ""
-        missing = f"; {column.n_missing:,} cells without" if column.n_missing else ""
+        missing = f"; {count(column.n_missing, 'cell')} without" if column.n_missing else ""
         values = "1 value" if column.n_values == 1 else f"{column.n_values:,} values"
         lines.append(_text(f"{column.role}: {column.name} ({values}: {', '.join(column.examples)}{more}{missing})"))
     return lines or ["none that look like cell type, donor, batch or condition"]

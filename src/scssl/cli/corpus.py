@@ -11,6 +11,7 @@ from scssl.cli._corpus_info import describe
 from scssl.cli.audit import audit
 from scssl.cli.common import Common, Outcome, Whole
 from scssl.errors import SettingsError
+from scssl.words import count
 
 Duplicates = Literal["drop", "keep"]
 Compress = Literal["zstd"]
@@ -239,7 +240,7 @@ def verify(path: Path, /, *, common: Common | None = None) -> Outcome:
     n_files, problems = verify_folder(path)
     result = {"path": str(path), "files": n_files, "problems": problems, "whole": not problems}
     if not problems:
-        return Outcome(result=result, text=f"{_escape(str(path))}: whole, {n_files:,} files checked")
+        return Outcome(result=result, text=f"{_escape(str(path))}: whole, {count(n_files, 'file')} checked")
     lines = [f"{_escape(str(path))}: [red]damaged[/red]. Copy it again from where it is whole, or build it again."]
     lines += [f"  {_escape(problem)}" for problem in problems]
     return Outcome(result=result, text="\n".join(lines), exit_code=2)

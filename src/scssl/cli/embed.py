@@ -11,6 +11,7 @@ from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.words import count
 
 
 def embed(
@@ -104,7 +105,8 @@ def embed(
     results = Results(task="embed", settings=settings, obsm={key: embedding})
     write_results(file, out, record.into(results, model=cell_model))
     text = (
-        f"{n_cells:,} cells embedded into {embedding.shape[1]} numbers each: {escape(str(out))}, obsm[{key!r}].\n"
+        f"{count(n_cells, 'cell')} embedded into {embedding.shape[1]} numbers each: {escape(str(out))}, "
+        f"obsm[{key!r}].\n"
         f"In scanpy: sc.pp.neighbors(adata, use_rep={key!r}); sc.tl.umap(adata)"
     )
     return Outcome(result={"out": str(out), "n_cells": n_cells, "n_latent": embedding.shape[1], "key": key}, text=text)

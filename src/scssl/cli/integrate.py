@@ -11,6 +11,7 @@ from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole, typed
+from scssl.words import count
 
 if TYPE_CHECKING:
     from scssl.tasks.integrate.evaluate import IntegrationReport
@@ -207,7 +208,8 @@ def _outcome(
         "out": str(out), "key": key, "n_cells": n_cells, "n_latent": found.embedding.shape[1],
         "n_batches": len(found.batches.names), "n_mapped": n_new, "settings": found.settings,
     }  # fmt: skip
-    lines = [f"{n_cells:,} cells of {len(found.batches.names)} batches: {escape(str(out))}, obsm[{key!r}]."]
+    what = f"{count(n_cells, 'cell')} of {count(len(found.batches.names), 'batch')}"
+    lines = [f"{what}: {escape(str(out))}, obsm[{key!r}]."]
     if n_new:
         lines.append(f"{n_new:,} of them were mapped into the space of {escape(found.settings['study'])}.")
     if report is not None:

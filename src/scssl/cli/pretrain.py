@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from scssl.cli.common import Common, Device, Outcome, Whole, typed
 from scssl.errors import SettingsError
+from scssl.words import count
 
 Logger = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Masking = Literal["random", "programme", "programme_to_programme", "programme_to_tf"]
@@ -133,12 +134,12 @@ def pretrain(
     from rich.markup import escape
 
     training, metrics, cells = model.card["training"], model.card["metrics"], model.card["data"]["cells"]
-    epochs_done = f"{training['epochs']} epoch{'' if training['epochs'] == 1 else 's'}"
+    epochs_done = count(training["epochs"], "epoch")
     scores = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     scores = f"; {scores} (epoch {training['best_epoch']})" if scores else "; nothing was learned"
     text = (
         f"Model saved to {escape(str(out))}: {len(model.panel):,} genes in, {model.n_latent} numbers out.\n"
-        f"{cells['train']:,} training cells, {epochs_done}, {training['seconds']:.0f} s{scores}.\n"
+        f"{count(cells['train'], 'training cell')}, {epochs_done}, {training['seconds']:.0f} s{scores}.\n"
         f"Next: scssl embed my.h5ad --model {typed(out)} --out embedded.h5ad"
     )
     result = {"model": str(out), "n_genes": len(model.panel), "n_latent": model.n_latent, **model.card}

@@ -26,12 +26,13 @@ def report(
     Parameters
     ----------
     run
-        Folder that scssl pretrain, study or demo wrote, or .h5ad that another command wrote.
+        Folder that scssl pretrain, study, compare or demo wrote, or file that another command wrote (.h5ad, .h5mu),
+        also saved as .zarr.
     out
-        File to write; without it, report.html in the folder, or beside the .h5ad, with its name. An older report there
+        File to write; without it, report.html in the folder, or beside the file, with its name. An older report there
         is replaced.
     truth
-        Of an .h5ad with labels: column of obs with the true ones, to hold them against. That of scssl annotate --truth
+        Of a file with labels: column of obs with the true ones, to hold them against. That of scssl annotate --truth
         without it.
     overwrite
         Replace the file even if it is not a report.

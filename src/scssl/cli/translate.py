@@ -12,6 +12,7 @@ from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.words import count
 
 if TYPE_CHECKING:
     from scssl.tasks.translate import Translation, TranslationScores, Translator
@@ -102,7 +103,7 @@ def translate(
         Replace OUT, and the folder of --save.
     """
     from scssl.corpus.sources.source import open_source
-    from scssl.errors import SettingsError, import_extra
+    from scssl.errors import SettingsError, import_extra, require_column
     from scssl.log import logger
     from scssl.tasks.output import prepare_output, write_results
     from scssl.tasks.translate import Translator
@@ -130,10 +131,8 @@ def translate(
            reference_layer=reference_layer)  # fmt: skip
     with open_source(file, layer=layer) as source:
         n_cells, n_features = source.n_cells, source.n_features
-        if truth is not None and donor not in (None, "cell") and donor not in source.obs.columns:
-            there = ", ".join(map(str, source.obs.columns)) or "none"
-            message = f"{source.file}: obs has no column {donor!r} with the donors; there are: {there}"
-            raise SettingsError(message)
+        if truth is not None and donor is not None and donor != "cell":
+            require_column(source.obs.columns, donor, file=source.file, role="with the donors")
     translator, n_reference = None, 0
     if reference is None:
         translator = Translator.load(model)
@@ -260,7 +259,7 @@ def _outcome(
     what = "proteins" if scale.to == "protein" else "peaks"
     meaning = scale.text if written == "scaled" else f"{written} counts, at {scale.typical:,.0f} in all"
     place = "modality" if out.suffix == ".h5mu" else "obsm"
-    lines = [f"{n_features:,} {what} predicted for {n_cells:,} cells: {out}, {place} {keys[0]!r} ({meaning})."]
+    lines = [f"{n_features:,} {what} predicted for {count(n_cells, 'cell')}: {out}, {place} {keys[0]!r} ({meaning})."]
     if "held_out_pearson" in training:
         by = training["held_out_by"]
         lines.append(

@@ -12,6 +12,7 @@ from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise
 from scssl.log import logger
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,9 @@ def query_batches(
             raise DataError(message)
         if empty:
             logger.warning(
-                "%s: %d cells have no counts on the model's genes; their embeddings mean nothing", source.file, empty
+                "%s: %s without counts on the model's genes: their embedding means nothing",
+                source.file,
+                count(empty, "cell"),
             )
 
 

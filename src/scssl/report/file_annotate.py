@@ -8,11 +8,12 @@ import pandas as pd
 
 from scssl import keys
 from scssl.metrics import classification_scores, confusion_table, reliability_curve
-from scssl.report.file_told import Told, count
 from scssl.report.style import category_order
+from scssl.words import count
 
 if TYPE_CHECKING:
     from scssl.report.file_tasks import FileContent, FileTask
+    from scssl.report.file_told import Told
 
 UNKNOWN, NO_LABEL = "unknown", "(no label)"
 DOUBTFUL = 0.5
@@ -112,7 +113,7 @@ def _summary(
         second += f" {count(n, 'cell')} ({n / len(labels):.1%}) were called unknown."
     if (labels == NO_LABEL).any():
         second += (
-            f" {count(int((labels == NO_LABEL).sum()), 'cell')} have no counts on the model's genes, and no label."
+            f" {count(int((labels == NO_LABEL).sum()), 'cell')} without counts on the model's genes got no label."
         )
     return [first, second]
 

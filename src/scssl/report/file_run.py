@@ -22,6 +22,7 @@ from scssl.report.file_cells import (
 from scssl.report.file_sections import tell
 from scssl.report.file_tasks import FileContent, FileTask, read_content
 from scssl.report.run import Run, Section
+from scssl.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ FEATURES = 50
 """Proteins or peaks offered as colours."""
 
 
-def run_of_file(file: Path, folder: Path, *, truth: str | None = None) -> Run:
+def run_of_file(file: Path, folder: Path, *, truth: str | None = None, name: str | None = None) -> Run:
     """Put together the `Run` of a file that scssl wrote.
 
     Parameters
@@ -55,6 +56,8 @@ def run_of_file(file: Path, folder: Path, *, truth: str | None = None) -> Run:
         Folder for the tables of the run.
     truth
         Column of obs with the true labels; that of ``scssl annotate --truth`` by default.
+    name
+        What the page calls the file; its name by default.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def run_of_file(file: Path, folder: Path, *, truth: str | None = None) -> Run:
         )
         raise FormatError(message) from error
     return Run(
-        title=f"{_title(newest)}: {file.name}",
+        title=f"{_title(newest)}: {name or file.name}",
         command="\n".join(str(task.record["command"]) for task in content.tasks if "command" in task.record),
         summary=[sentence for part in reversed(told) for sentence in part.summary],
         sections=[
@@ -181,7 +184,7 @@ def _cells(content: FileContent, folder: Path, *, truth: str | None, told: list[
     where = f"obsm[{embedding!r}]" if embedding else "the principal components of their log counts"
     text = (
         f"A UMAP of {where}: cells near each other are alike; how far apart groups lie means little. Any column of "
-        f"obs can be the colour, and {len(genes)} genes"
+        f"obs can be the colour, and {count(len(genes), 'gene')}"
         + (f", those that set the groups of obs[{by!r}] apart most" if are_markers else ", those that vary most")
         + " (log1p of counts per 10,000)."
     )

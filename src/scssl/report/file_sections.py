@@ -8,7 +8,8 @@ import pandas as pd
 
 from scssl.report.file_annotate import tell_annotate
 from scssl.report.file_simulate import tell_simulate
-from scssl.report.file_told import Told, count
+from scssl.report.file_told import Told
+from scssl.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path

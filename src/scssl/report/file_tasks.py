@@ -93,7 +93,7 @@ def read_content(file: Path) -> FileContent:
     if not h5py.is_hdf5(file) or file.suffix == ".h5mu":
         message = (
             f"{file}: not an .h5ad file. Give a file that scssl annotate, embed, integrate, reconstruct, translate or "
-            "simulate wrote as .h5ad, or the folder of a model or a study"
+            "simulate wrote, or the folder of a model, a study or a comparison"
         )
         raise FormatError(message)
     with open_source(file, obs_columns=[]):

@@ -48,14 +48,3 @@ class Told:
         file = f"{self.stem}_{name}.csv"
         table.to_csv(self.folder / file, index=index)
         (self.later if later else self.sections).append(Section(file=file, **{"kind": "table", **known}))
-
-
-def count(n: int, what: str) -> str:
-    """Say a number of things.
-
-    Examples
-    --------
-    >>> count(1, "cell"), count(1200, "cell")
-    ('1 cell', '1,200 cells')
-    """
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -11,6 +11,7 @@ from scssl.errors import FormatError
 from scssl.model_capsule import read_capsule
 from scssl.report.run import Run, Section
 from scssl.report.tables import seconds
+from scssl.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,8 +118,8 @@ def _summary(
     n_sources = len(manifest.get("sources", []))
     task = manifest["config"].get("pretext", "unknown")
     first = (
-        f"An encoder was pre-trained on {cells.get('train', 0):,} unlabelled cells from {n_sources} "
-        f"source{'' if n_sources == 1 else 's'} with the pretext task '{task}'. "
+        f"An encoder was pre-trained on {count(cells.get('train', 0), 'unlabelled cell')} from "
+        f"{count(n_sources, 'source')} with the pretext task '{task}'. "
         f"It reads {manifest.get('n_genes', 0):,} genes."
     )
     n_epochs = training.get("epochs", "?")

@@ -21,6 +21,7 @@ from scssl.report.compare import DRAWN, IN_WORDS, draw
 from scssl.report.confusion import confusion_matrix
 from scssl.report.curves import loss_curve
 from scssl.report.embedding import embedding
+from scssl.report.file_forms import FORMS, as_h5ad
 from scssl.report.file_run import run_of_file
 from scssl.report.model_run import is_model, run_of_model
 from scssl.report.reliability import reliability
@@ -31,6 +32,7 @@ from scssl.report.study import differences, learning_curves, method_scores, type
 from scssl.report.study_run import is_study_folder, run_of_study
 from scssl.report.style import RC, TEXT
 from scssl.report.tables import flatten, seconds, table
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,12 +50,12 @@ def render(
     Parameters
     ----------
     run
-        Folder with ``run.json`` and the CSV files it names; folder of a model or a study; or .h5ad with what a task of
-        scssl wrote.
+        Folder with ``run.json`` and the CSV files it names; folder of a model or a study; or .h5ad, .h5mu or .zarr with
+        what a task of scssl wrote.
     out
-        File to write. By default ``report.html`` in a folder; beside an .h5ad, its name with .html.
+        File to write. By default ``report.html`` in a folder; beside a file of cells, its name with .html.
     truth
-        Of an .h5ad with labels: column of obs with the true ones; that of ``scssl annotate --truth`` by default.
+        Of a file with labels: column of obs with the true ones; that of ``scssl annotate --truth`` by default.
     overwrite
         Replace `out` even if it is not a report of scssl.
 
@@ -72,7 +74,7 @@ def render(
         If jinja2 or matplotlib is not installed.
     """
     folder = Path(run)
-    if folder.is_file():
+    if folder.is_file() or folder.suffix in FORMS:
         out = folder.with_suffix(".html") if out is None else Path(out)
         # Before a minute's work rather than after it.
         for module in ("jinja2", "matplotlib", "umap"):
@@ -80,10 +82,11 @@ def render(
                 import_extra(module, extra="report")
         _check_output(out, overwrite=overwrite, of=folder)
         with tempfile.TemporaryDirectory() as scratch:
-            found = run_of_file(folder, Path(scratch), truth=truth)
+            file = as_h5ad(folder, Path(scratch)) if folder.suffix in FORMS else folder
+            found = run_of_file(file, Path(scratch), truth=truth, name=folder.name)
             return write_page(found, folder=scratch, out=out, overwrite=overwrite)
     if truth is not None:
-        message = f"{folder} is not an .h5ad file with labels, so a column of true ones ({truth!r}) has no meaning here"
+        message = f"{folder} is no file of cells with labels, so a column of true ones ({truth!r}) has no meaning here"
         raise SettingsError(message)
     _check_output(folder / "report.html" if out is None else Path(out), overwrite=overwrite, of=folder)
     if is_study_folder(folder):
@@ -134,7 +137,8 @@ def write_page(run: Run, *, folder: str | Path, out: str | Path | None = None, o
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_text(html, encoding="utf-8")
+    # Names of files need not be UTF-8.
+    temporary.write_text(html, encoding="utf-8", errors="replace")
     temporary.replace(out)
     return out
 
@@ -240,9 +244,9 @@ def _embedding(data: pd.DataFrame, section: Section) -> dict[str, Any]:
     n_cells = int(section.options.get("n_cells", len(data)))
     note = "Point at a cell, or touch it, to see what it is; press a name to see those cells alone."
     note = (
-        f"{len(shown):,} of {n_cells:,} cells, drawn at random. {note}"
+        f"{len(shown):,} of {count(n_cells, 'cell')}, drawn at random. {note}"
         if len(shown) < n_cells
-        else (f"{n_cells:,} cells. {note}")
+        else (f"{count(n_cells, 'cell')}. {note}")
     )
     still = _png(embedding(points, colours[panels], title=section.options.get("axes", "UMAP")))
     packed = pack(points, colours, panels=panels, features=features, hover=section.options.get("hover"))

@@ -207,8 +207,8 @@ class Run:
         path = Path(folder) / FILE
         if not path.is_file():
             message = (
-                f"{folder}: no {FILE} there. Give a folder written by `scssl pretrain`, `scssl study` or `scssl demo`, "
-                "or an .h5ad file that another command wrote."
+                f"{folder}: no {FILE} there. Give a folder written by `scssl pretrain`, `study`, `compare` or `demo`, "
+                "or a file that another command wrote."
             )
             raise FormatError(message)
         try:

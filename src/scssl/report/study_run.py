@@ -10,6 +10,7 @@ import pandas as pd
 from scssl.errors import FormatError
 from scssl.report.run import Run, Section
 from scssl.study.store import SETTINGS, read_settings
+from scssl.words import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,8 +70,8 @@ def _how(settings: dict[str, Any]) -> str:
     by = {"donor": "donors, none of which were learned from", "cell": "held-out cells of the same donor"}
     n = len(plan["seeds"])
     return (
-        f"{target['cells']:,} labelled cells of {len(target['types'])} types and {len(target['donors'])} "
-        f"donor{'' if len(target['donors']) == 1 else 's'}, {target['genes']:,} genes. Every method was given the same "
+        f"{count(target['cells'], 'labelled cell')} of {count(len(target['types']), 'type')} and "
+        f"{count(len(target['donors']), 'donor')}, {target['genes']:,} genes. Every method was given the same "
         f"labelled cells and genes, and scored on {by[folds[0]['scheme']]}, in {len(folds)} folds, with {n} "
         f"seed{'' if n == 1 else 's'}. Where the best of several methods is compared with the best of others, "
         f"its interval allows for the choice. Differences below {plan['min_effect']:g} are taken not to matter."
@@ -167,7 +168,7 @@ def _excluded(excluded: dict[str, Any]) -> str:
 def _split(split: dict[str, Any]) -> str:
     donors = split["test_donors"]
     listed = ", ".join(donors[:12]) + (", ..." if len(donors) > 12 else "")
-    return f"{split['train']:,} cells to learn from, {split['test']:,} of donors {listed} to name"
+    return f"{count(split['train'], 'cell')} to learn from, {split['test']:,} of donors {listed} to name"
 
 
 def _data(settings: dict[str, Any]) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from scssl.study.plan import get_plan
 from scssl.study.splits import make_splits
 from scssl.study.store import FORMAT, SETTINGS, VERSION, open_folder, read_settings, write_atomically
 from scssl.study.target import read_target
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -300,9 +301,7 @@ def _notes(plan: Plan, splits: list[Split]) -> list[str]:
         if not get_baseline(name).installed:
             notes.append(f"Left out: {get_baseline(name).fix}")
     if len(plan.seeds) < 3:
-        notes.append(
-            f"{len(plan.seeds)} seed{'' if len(plan.seeds) == 1 else 's'}: chance between runs is barely covered."
-        )
+        notes.append(f"{count(len(plan.seeds), 'seed')}: chance between runs is barely covered.")
     return notes
 
 

@@ -15,6 +15,7 @@ from scssl.corpus.summary import is_known
 from scssl.errors import DataError
 from scssl.genes import harmonise
 from scssl.tasks.annotate.labels import UNLABELLED, encode, read_labels
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -190,16 +191,17 @@ def _usable(
     notes = []
     kept = names.notna().to_numpy()
     if not kept.all():
-        notes.append(f"{(~kept).sum():,} cells without a label are left out.")
+        notes.append(f"Left out: {count(int((~kept).sum()), 'cell')} without a label.")
     known = np.array([value is not None and is_known(str(value)) for value in people])
     if not (kept & known).any():
         message = f"{file}: obs[{donor!r}] names no donor of a labelled cell; choose another column for --donor"
         raise DataError(message)
     if (kept & ~known).any():
-        notes.append(f"{(kept & ~known).sum():,} cells without a donor are left out.")
+        notes.append(f"Left out: {count(int((kept & ~known).sum()), 'cell')} without a donor.")
     empty = np.asarray(counts.sum(axis=1)).ravel() == 0
     if (kept & known & empty).any():
-        notes.append(f"{(kept & known & empty).sum():,} cells without any count on the genes used are left out.")
+        n_empty = int((kept & known & empty).sum())
+        notes.append(f"Left out: {count(n_empty, 'cell')} without any count on the genes used.")
     kept = kept & known & ~empty
     n = names[kept].value_counts()
     rare = sorted(n.index[n < LEAST_CELLS])

@@ -145,7 +145,7 @@ def test_cells_without_counts_have_no_expression(models, cells, caplog):
     for values in (found.expression, found.sd, found.counts):
         assert np.isnan(values[3]).all()
         assert np.isfinite(values[4][found.genes["learned"]]).all()
-    assert "1 cells have no counts on the model's genes: nothing is said of their expression" in caplog.text
+    assert "1 cell without counts on the model's genes: nothing is said of their expression" in caplog.text
 
 
 def test_genes_can_be_named_by_symbol_or_id_and_come_in_the_order_given(models, cells):

@@ -23,6 +23,7 @@ from scssl.corpus.format.tables import GENES, groups_name, table_names, write_gr
 from scssl.corpus.store import Corpus
 from scssl.errors import DataError, SettingsError
 from scssl.log import logger
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,10 +144,10 @@ def estimate(plan: Plan, work: Path, *, workers: int) -> None:
     free = shutil.disk_usage(work).free
     logger.info(
         "%s of %s in %s, %s: up to %s on disk, and %s while it is built (%.0f GB free); %.1f GB of memory%s, about %s",
-        number(plan.n_cells, "cell"),
-        number(len(plan.sources), "source"),
-        number(len(plan.files), "file"),
-        number(len(plan.panel), "gene"),
+        count(plan.n_cells, "cell"),
+        count(len(plan.sources), "source"),
+        count(len(plan.files), "file"),
+        count(len(plan.panel), "gene"),
         _size(final),
         _size(between),
         free / 1e9,
@@ -214,13 +215,8 @@ def summary(shards: Sequence[dict[str, Any]]) -> str:
     parts = []
     for split in SPLITS:
         mine = [e for e in shards if e["split"] == split]
-        parts.append(f"{split} {sum(e['n_cells'] for e in mine):,} cells in {number(len(mine), 'shard')}")
+        parts.append(f"{split} {count(sum(e['n_cells'] for e in mine), 'cell')} in {count(len(mine), 'shard')}")
     return ", ".join(parts)
-
-
-def number(n: int, thing: str) -> str:
-    """Write a number of things: ``"1 cell"``, ``"2,000 cells"``."""
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def _size(n_bytes: float) -> str:

@@ -25,6 +25,7 @@ from scssl.corpus.sources.values import (
 from scssl.errors import DataError
 from scssl.genes import GenePanel, HarmoniseReport, harmonise, load_panel
 from scssl.genes.matching import gene_features, guess_species, other_features
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,7 +250,7 @@ def _judge_genes(report: FileReport, source: CellSource, panel: GenePanel, sampl
 def _judge_cells(report: FileReport) -> None:
     if report.n_empty:
         of = "" if report.n_looked_at == report.n_cells else f" of {report.n_looked_at:,} looked at"
-        cells = "1 cell" if report.n_empty == 1 else f"{report.n_empty:,} cells"
+        cells = count(report.n_empty, "cell")
         report.warnings.append(f"no counts at all in {cells}{of}; a corpus leaves such cells out")
     if report.n_repeated_cells:
         report.warnings.append(f"{report.n_repeated_cells:,} cell names are repeated; they get numbered")

@@ -13,6 +13,7 @@ from scssl.log import logger, progress
 from scssl.metrics.integration import integration_scores
 from scssl.tasks.annotate.labels import UNLABELLED, read_labels
 from scssl.tasks.integrate.controls import harmony, oracle, principal_components, shuffled
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -87,7 +88,7 @@ def evaluate(
         names = read_labels(found.batches.obs, labels, file=file, unlabelled=unlabelled).to_numpy(dtype=object)
         n_none = int(sum(name is None for name in names))
         if n_none:
-            notes.append(f"{n_none:,} cells have no label: they count where labels do not matter")
+            notes.append(f"without a label: {count(n_none, 'cell')}, counted where labels do not matter")
     else:
         notes.append(
             "no labels were given: only mixing is scored, and mixing is best where all is lost, as the shuffled cells "

@@ -27,6 +27,7 @@ from scssl.tasks.reconstruct.reconstruction import (
     make_results,
     named,
 )
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -81,7 +82,8 @@ class Reading:
                 start += batch.n_cells
                 advance(batch.n_cells)
         if n_empty:
-            logger.warning("%d cells have no counts on the model's genes: nothing is said of their expression", n_empty)
+            cells = count(n_empty, "cell")
+            logger.warning("%s without counts on the model's genes: nothing is said of their expression", cells)
 
     @property
     def available(self) -> tuple[str, ...]:

@@ -73,11 +73,9 @@ def seconds_to_learn(model: Path, *, n_reference: int, n_labels: int, mode: str,
         fits = FOLDS if judged else 1
         seconds += fits * ITERATIONS * n_reference * latent * n_labels / REGRESSION
     elif mode in ("finetune", "scratch"):
-        from scssl.study.estimate import TUNED
-        from scssl.training.finetuning import FineTuning
+        from scssl.study.estimate import seconds_to_tune
 
-        seen = FineTuning().cells_seen(n_reference, scratch=mode == "scratch")
-        seconds += 5 + seen * genes * width / TUNED
+        seconds += seconds_to_tune(n_reference, weights=genes * width, scratch=mode == "scratch")
     return seconds
 
 

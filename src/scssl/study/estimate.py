@@ -18,9 +18,28 @@ TRAINED = 1.6e10
 """Weights times cells that pre-training goes through in a second on one core: encoder and decoder of the default."""
 TUNED = 3.5e10
 """The same of training on labels."""
+STEP = 0.01
+"""Seconds that a step of it takes at least: of few cells, more than their products."""
 START_UP = 8.0
 """Seconds until a process has loaded its libraries."""
 PROCESS_GB = 1.3
+
+
+def seconds_to_tune(n_cells: int, *, weights: int, scratch: bool) -> float:
+    """Return what learning from labels takes on one core.
+
+    Parameters
+    ----------
+    n_cells
+        Labelled cells.
+    weights
+        Of the first layer.
+    scratch
+        Whether the network starts at random.
+    """
+    settings = FineTuning()
+    seen, steps = settings.cells_seen(n_cells, scratch=scratch), settings.steps(n_cells, scratch=scratch)
+    return STEP * steps + seen * weights / TUNED
 
 
 def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], *, jobs: int) -> str:
@@ -48,7 +67,7 @@ def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], 
         n = min(len(split.train), job.labels * len(work.target.classes) or len(split.train))
         if mode in {"finetune", SCRATCH}:
             genes = measured if mode == SCRATCH else n_genes
-            seconds += 5 + FineTuning().cells_seen(n, scratch=mode == SCRATCH) * genes * width / TUNED
+            seconds += seconds_to_tune(n, weights=genes * width, scratch=mode == SCRATCH)
         else:
             seconds += 0.5 + n * (measured if job.method == "logistic" else 100) * 4e-7
     seconds = seconds / jobs + START_UP

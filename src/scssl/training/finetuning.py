@@ -67,12 +67,24 @@ class FineTuning:
         scratch
             Whether the network starts at random, and nothing competes with it.
         """
-        batch = min(self.batch_size, max(1, n_cells // 10))
-        once = max(self.epochs * n_cells, self.min_steps * batch)
+        once = max(self.epochs * n_cells, self.min_steps * self._batch(n_cells))
         if scratch:
             return self.scratch_passes * once
         held_out = (5 if n_cells <= self.cross_fitted else 1) if len(self.blends) > 1 else 0
         return (1 + held_out) * once
+
+    def steps(self, n_cells: int, *, scratch: bool = False) -> float:
+        """Return about how many steps of the optimiser are made until labels are learned.
+
+        Parameters
+        ----------
+        n_cells, scratch
+            As for `cells_seen`.
+        """
+        return self.cells_seen(n_cells, scratch=scratch) / self._batch(n_cells)
+
+    def _batch(self, n_cells: int) -> int:
+        return min(self.batch_size, max(1, n_cells // 10))
 
     def __post_init__(self) -> None:
         for name, least in {"epochs": 1, "min_steps": 1, "batch_size": 1, "patience": 0, "cross_fitted": 0}.items():

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
 
@@ -49,6 +50,32 @@ def require(name: str, value: object, *, holds: bool, must: str) -> None:
     if not holds:
         message = f"{name} is {value!r}; it must be {must}"
         raise SettingsError(message)
+
+
+def require_column(columns: Iterable[object], column: str, *, file: object, role: str = "", instead: str = "") -> None:
+    """Refuse a column of ``obs`` that is not there.
+
+    Parameters
+    ----------
+    columns
+        Those there are.
+    column
+        The one that was asked for.
+    file
+        Where, for the message.
+    role, instead
+        What it should hold, after its name, and what else can be done, at the end; "" for nothing.
+
+    Raises
+    ------
+    DataError
+        If it is not there; says which are.
+    """
+    names = list(columns)
+    if column not in names:
+        message = f"{file}: obs has no column {column!r}{role and f' {role}'}; there are: "
+        message += (", ".join(map(str, names)) or "none") + (instead and f"; {instead}")
+        raise DataError(message)
 
 
 def import_extra(module: str, *, extra: str) -> ModuleType:

@@ -139,7 +139,7 @@ def test_a_kept_search_knows_its_reference(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("out", "more", "message"),
     [
-        ("t.txt", (), "the table is written as .csv, .csv.gz or .parquet"),
+        ("t.txt", (), "results are written as .csv or .csv.gz or .parquet"),
         ("t.csv", ("--columns", "tissue"), "obs has no column 'tissue'"),
         ("t.csv", ("--k", "100000"), "lower k"),
         ("t.csv", ("--truth", "types"), "obs has no column 'types'"),

@@ -201,11 +201,10 @@ def _check(
 
 
 def _check_labels(labels: str | None, columns: list[str], *, file: Path) -> None:
-    from scssl.errors import DataError
+    from scssl.errors import require_column
 
-    if labels is not None and labels not in columns:
-        message = f"{file}: obs has no column {labels!r}; it has: {', '.join(map(str, columns[:8]))}"
-        raise DataError(message)
+    if labels is not None:
+        require_column(columns, labels, file=file)
 
 
 def _genes(text: str, *, panel: GenePanel, file: Path, layer: str | None) -> list[str] | None:

@@ -71,12 +71,16 @@ def similar(
         Replace OUT, and the folder of --save.
     """
     from scssl.corpus.sources.source import open_source
-    from scssl.errors import SettingsError
+    from scssl.errors import SettingsError, import_extra
     from scssl.log import logger
     from scssl.tasks import SimilarCells
+    from scssl.tasks.output import prepare_output
     from scssl.tasks.similar_files import KIND
 
-    _check_out(out, file=file, reference=reference, overwrite=overwrite)
+    also = [] if reference is None else [reference]
+    prepare_output(out, file=file, overwrite=overwrite, also=also, kinds=(".csv", ".csv.gz", ".parquet"))
+    if out.suffix == ".parquet":
+        import_extra("pyarrow", extra="census")
     check_apart(model, {"--out": out, "--save": save})
     if save is not None:
         KIND.check_place(save, overwrite=overwrite, option="--save")
@@ -126,30 +130,6 @@ def _set_k(search: SimilarCells, k: int | None) -> None:
         message = f"{search.reference.name}: has {len(search.reference.codes):,} cells, fewer than k = {k}; lower --k"
         raise DataError(message)
     search.k = k
-
-
-def _check_out(out: Path, *, file: Path, reference: Path | None, overwrite: bool) -> None:
-    from scssl.errors import SettingsError, import_extra
-    from scssl.files import why_unwritable
-
-    problem = None
-    if not out.name.endswith((".csv", ".csv.gz", ".parquet")):
-        problem = "the table is written as .csv, .csv.gz or .parquet; give a name that ends so"
-    elif out.exists() and any(path is not None and path.exists() and out.samefile(path) for path in (file, reference)):
-        problem = "this is an input, which is never changed; give another name"
-    elif any(p is not None and p.is_dir() and out.resolve().is_relative_to(p.resolve()) for p in (file, reference)):
-        problem = "this lies in an input, which is never changed; choose another folder"
-    elif out.is_dir():
-        problem = "this is a folder; give the name of a file"
-    elif out.exists() and not overwrite:
-        problem = "exists already; choose another name, or add --overwrite"
-    else:
-        problem = why_unwritable(out)
-    if problem:
-        message = f"{out}: {problem}"
-        raise SettingsError(message)
-    if out.suffix == ".parquet":
-        import_extra("pyarrow", extra="census")
 
 
 def _write(table: pd.DataFrame, out: Path) -> None:

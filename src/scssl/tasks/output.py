@@ -105,7 +105,7 @@ def prepare_output(
         message = f"--key-added {key_added!r} is not possible; give a name without '/'"
         raise SettingsError(message)
     problem = None
-    if out.suffix not in kinds:
+    if not out.name.endswith(tuple(kinds)):
         problem = f"results are written as {' or '.join(kinds)}; give a name that ends so"
     elif out.exists() and any(path.exists() and out.samefile(path) for path in (file, *also)):
         problem = "this is the input, which is never changed; give another name"

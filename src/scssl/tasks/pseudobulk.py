@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from scssl.corpus.sources.source import open_source
 from scssl.corpus.sources.values import check_counts
-from scssl.errors import DataError
+from scssl.errors import DataError, require_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,11 +89,8 @@ def pseudobulk(
 
     columns = list(by)
     with open_source(cells, layer=layer, obs_columns=columns) as source:
-        missing = [name for name in columns if name not in source.obs.columns]
-        if missing:
-            there = ", ".join(map(str, source.columns)) or "none"
-            message = f"{source.file}: obs has no column {missing[0]!r} to sum by; there are: {there}"
-            raise DataError(message)
+        for name in columns:
+            require_column(source.columns, name, file=source.file, role="to sum by")
         group, table = samples(source.obs[columns], rows=rows)
         if table.empty:
             message = f"{source.file}: no cell has a value in every column of {columns}, so there is nothing to sum"

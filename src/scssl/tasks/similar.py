@@ -12,7 +12,7 @@ import pandas as pd
 from scssl.corpus import Corpus
 from scssl.corpus.sources.source import open_source
 from scssl.corpus.store import Split
-from scssl.errors import DataError, SettingsError, import_extra, require
+from scssl.errors import DataError, SettingsError, import_extra, require, require_column
 from scssl.tasks.annotate.knn import nearest
 from scssl.tasks.annotate.labels import UNLABELLED, read_labels
 from scssl.tasks.annotate.quality import read_quality
@@ -321,13 +321,10 @@ def _texts(values: pd.Series) -> pd.Series:
 
 
 def _columns(obs: pd.DataFrame, columns: Sequence[str] | None, *, file: str) -> list[str]:
-    there = ", ".join(map(str, obs.columns)) or "none"
     if columns is None:
         return [name for name in USUAL if name in obs.columns]
     for name in columns:
-        if name not in obs.columns:
-            message = f"{file}: obs has no column {name!r}; there are: {there}"
-            raise DataError(message)
+        require_column(obs.columns, name, file=file)
         if name in OWN:
             message = f"{file}: obs[{name!r}] has the name of a column that the table has anyway; rename it"
             raise DataError(message)

@@ -143,7 +143,7 @@ def test_scores_on_the_cells_it_was_trained_on_are_refused(tuned, cells):
     with pytest.raises(DataError, match="trained on these very cells"):
         tuned.evaluate(cells[0])
     assert "finetune" in tuned.evaluate(cells[1], max_cells=60).table.index
-    with pytest.raises(DataError, match=r"obs has no column 'kind'; it has: cell_type"):
+    with pytest.raises(DataError, match=r"obs has no column 'kind'; there are: cell_type"):
         tuned.evaluate(cells[1], labels="kind")
     with pytest.raises(SettingsError, match="hold_out 'half' is not known; choose one of: thinned, hidden"):
         tuned.evaluate(cells[1], hold_out="half")

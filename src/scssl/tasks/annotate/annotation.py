@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scssl import keys
-from scssl.errors import DataError
+from scssl.errors import DataError, require_column
 from scssl.metrics import classification_scores
 from scssl.metrics.calibration import calibration_scores
 from scssl.metrics.hierarchy import hierarchical_scores
@@ -118,9 +118,8 @@ class Annotation:
         if true.isna().all():
             message = f"{self.file}: the label map leaves no cell of obs[{truth!r}] to score"
             raise DataError(message)
-        if donor is not None and donor not in self.obs.columns:
-            message = f"{self.file}: obs has no column {donor!r} with the donors"
-            raise DataError(message)
+        if donor is not None:
+            require_column(self.obs.columns, donor, file=self.file, role="with the donors")
         classes = [str(name) for name in self.labels.categories]
         predicted = np.asarray(self.labels.astype(object), dtype=object)
         predicted[pd.isna(predicted)] = NO_COUNTS

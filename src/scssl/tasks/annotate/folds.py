@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scssl.errors import DataError
+from scssl.errors import require_column
 from scssl.log import logger
 from scssl.tasks.annotate.donors import spread
 
@@ -53,10 +53,8 @@ def read_donors(
     """
     if column == CELL:
         return None
-    if column is not None and column not in obs.columns:
-        there = ", ".join(map(str, obs.columns)) or "none"
-        message = f"{file}: obs has no column {column!r} with the donors; there are: {there}; or hold out by 'cell'"
-        raise DataError(message)
+    if column is not None:
+        require_column(obs.columns, column, file=file, role="with the donors", instead="or hold out by 'cell'")
     chosen = GUESSED if column is None else column
     why = f"obs has no column {GUESSED!r}"
     if chosen in obs.columns:

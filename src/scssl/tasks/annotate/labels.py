@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scssl.errors import DataError, FormatError
+from scssl.errors import DataError, FormatError, require_column
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -41,10 +41,7 @@ def read_labels(obs: pd.DataFrame, column: str, *, file: str, unlabelled: Collec
     DataError
         If there is no such column, or it holds no labels.
     """
-    if column not in obs.columns:
-        there = ", ".join(map(str, obs.columns)) or "none"
-        message = f"{file}: obs has no column {column!r}; there are: {there}"
-        raise DataError(message)
+    require_column(obs.columns, column, file=file)
     values = obs[column]
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f" and values.notna().any():
         message = f"{file}: obs[{column!r}] holds numbers with decimals, not labels; make it text or categories first"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from scssl import keys
 from scssl.corpus.sources.source import open_source
-from scssl.errors import DataError
+from scssl.errors import DataError, require_column
 from scssl.tasks.output import Results
 
 if TYPE_CHECKING:
@@ -170,10 +170,7 @@ def read_batches(data: AnnData | Path | str, column: str, *, layer: str | None, 
     """
     with open_source(data, layer=layer) as source:
         obs, file = source.obs, source.file
-    if column not in obs.columns:
-        there = ", ".join(map(str, obs.columns)) or "none"
-        message = f"{file}: obs has no column {column!r} with the batches; there are: {there}"
-        raise DataError(message)
+    require_column(obs.columns, column, file=file, role="with the batches")
     values = obs[column]
     if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f" and (values.dropna() % 1 != 0).any():
         message = f"{file}: obs[{column!r}] holds numbers with decimals, not batches; choose another --batch"

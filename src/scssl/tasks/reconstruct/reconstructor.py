@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scssl.errors import DataError, SettingsError
+from scssl.errors import DataError, SettingsError, require_column
 from scssl.tasks.reconstruct import files
 from scssl.tasks.reconstruct.apply import Reading, read
 from scssl.tasks.reconstruct.holdout import SHARES
@@ -284,10 +284,7 @@ class Reconstructor(SavedTask[ReconstructorSettings, Fitted]):
             raise DataError(message)
         names: np.ndarray | None = None
         if labels is not None:
-            if labels not in drawn.obs:
-                listed = ", ".join(map(str, drawn.obs.columns[:8]))
-                message = f"{drawn.file}: obs has no column {labels!r}; it has: {listed}"
-                raise DataError(message)
+            require_column(drawn.obs.columns, labels, file=drawn.file)
             names = drawn.obs[labels].astype(object).map(str).to_numpy(dtype=object)
         symbols = fitted.model.panel.symbols
         return evaluate(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scssl.corpus.sources.source import open_source
-from scssl.errors import DataError
+from scssl.errors import DataError, require_column
 from scssl.log import logger
 from scssl.tasks.translate.baselines import MEAN, Fits, baselines, log_counts
 from scssl.tasks.translate.cells import Cells
@@ -125,9 +125,6 @@ def _donors(translation: Translation, donor: str | None, rows: NDArray[np.int64]
     if donor == CELL or (donor is None and GUESSED not in obs.columns):
         return None
     column = donor or GUESSED
-    if column not in obs.columns:
-        there = ", ".join(map(str, obs.columns)) or "none"
-        message = f"{translation.file}: obs has no column {column!r} with the donors; there are: {there}"
-        raise DataError(message)
+    require_column(obs.columns, column, file=translation.file, role="with the donors")
     names = obs[column].astype(object)
     return names.map(str, na_action="ignore").where(names.notna(), None).to_numpy(dtype=object)[rows]

@@ -196,8 +196,9 @@ def table_of_scores(results: Results) -> pd.DataFrame:
     for setting in settings_of(results):
         rows = results.rows(setting.scheme)
         for method in results.methods:
-            own = setting if method.group == "pre-trained" else setting._replace(fraction=1.0)
-            if not results.has(method.name, setting) or (own != setting and setting.fraction != 1.0):
+            # On a share of the corpus only what was trained on it: what stands for the others is of the whole.
+            whole = setting.fraction == 1.0
+            if not (results.has(method.name, setting) if whole else (method.name, setting) in results.predicted):
                 continue
             codes = results.of(method.name, setting)[:, rows]
             entry: dict[str, Any] = {

@@ -165,6 +165,18 @@ def test_debug_variable_keeps_warnings(monkeypatch):
             outcome_of(monkeypatch, warn)
 
 
+def test_names_that_are_not_utf8_are_refused_before_any_work(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"n\xff")
+    folder.mkdir()
+    assert main(["check", str(folder / "a.h5ad"), "--json"]) == 2
+    assert "rename the file or folder" in json.loads(capsys.readouterr().out)["error"]
+    monkeypatch.chdir(folder)
+    assert main(["corpus", "build", "a.h5ad", "--out", "c"]) == 2
+    said = capsys.readouterr().err
+    assert "udcff' is not UTF-8" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_module_can_be_run():
     done = scssl("--version")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")

@@ -107,6 +107,12 @@ def test_only_reports_are_replaced(run_folder, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_names_that_are_not_utf8_are_shown_as_well_as_they_can_be(tmp_path):
+    report.Run(title="T", summary=["Made of n\udcff.h5ad."]).save(tmp_path)
+    assert "Made of n?.h5ad." in report.render(tmp_path).read_text(encoding="utf-8")
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
@@ -167,11 +168,25 @@ def _leave_tasks() -> None:
 
 
 def _parse_and_run(tokens: list[str]) -> int:
+    for name in (*tokens, _here()):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            message = f"{name!a} is not UTF-8, which libraries do not take for a name; rename the file or folder"
+            return _fail(message, as_json="--json" in tokens)
     try:
         command, bound, _ = make_app(used=tokens[:2]).parse_args(tokens, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _fail(_explain(error), as_json="--json" in tokens)
     return _run(command, bound)
+
+
+def _here() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        # Deleted since: that is for those to say who need it.
+        return ""
 
 
 def _explain(error: CycloptsError) -> str:

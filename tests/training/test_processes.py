@@ -73,7 +73,23 @@ def test_two_processes_train_what_one_does(folder, pretext):
         # One object, one log.
         assert json.loads(done.stdout)["training"]["batch_size"] == 65
         assert done.stderr.count("epoch 3 of 3") == 1
+        assert "arning" not in done.stderr
     assert_same(folder, f"{pretext}-2", f"{pretext}-1")
+
+
+@pytest.mark.slow
+def test_genes_may_be_unmeasured_in_the_cells_of_one_process_only(folder):
+    cells = scssl.datasets.simulate_atlas(400, 300, seed=1)
+    few = cells[::40, :200].copy()
+    cells.write_h5ad(folder / "all.h5ad")
+    few.write_h5ad(folder / "few.h5ad")
+    files = [folder / "all.h5ad", folder / "few.h5ad"]
+    corpus = scssl.Corpus.build(files, folder / "mixed", genes="union", split_by="cell", duplicates="keep").path
+    words = ["-m", "scssl.cli.app", "pretrain", str(corpus), "--devices", "2", *SETTINGS]
+    done = run(sys.executable, *words, "--set", "training.batch_size=16", "--out", str(folder / "two"))
+    assert done.returncode == 0, done.stderr
+    assert "arning" not in done.stderr
+    assert scssl.load(folder / "two").encoder.states.unmeasured.abs().max() > 0
 
 
 @pytest.mark.slow

@@ -72,7 +72,11 @@ class PretrainModule(LightningModule):
     def training_step(self, batch: CellBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
         draw = Draw(self.config.training.seed, self.current_epoch)
-        return self._log_losses("train", self.task.losses(batch, draw=draw), batch)
+        losses = self.task.losses(batch, draw=draw)
+        # Processes that share a batch wait for the gradient of every parameter. This one has a part in the loss only
+        # where genes are unmeasured, in a batch of one process and not in another's: here it gets a zero.
+        losses["loss"] = losses["loss"] + 0.0 * self.task.encoder.states.unmeasured.sum()
+        return self._log_losses("train", losses, batch)
 
     def validation_step(self, batch: CellBatch, batch_idx: int) -> None:
         """Log the loss of one validation batch, with the same masks in every epoch."""

@@ -89,8 +89,6 @@ def trainer_options(ranks: Ranks, device: torch.device) -> dict[str, Any]:
     elif TorchElasticEnvironment.detect():
         options["plugins"] = [TorchElasticEnvironment()]
     options["strategy"] = DDPStrategy(
-        # Values of unmeasured genes are learned only where there are any.
-        find_unused_parameters=True,
         # All that is not a parameter is the same everywhere; batch norm gathers its statistics itself.
         broadcast_buffers=False,
         process_group_backend="nccl" if device.type == "cuda" else "gloo",

@@ -107,10 +107,11 @@ def test_programmes_that_are_found_have_a_dot():
         {
             "cell_type": ["T", "B", "T", "B"], "programme": ["one", "one", "two", "two"],
             "log2_ratio": [1.0, -0.5, 0.1, 0.0], "p_value": [1e-6, 0.01, 0.5, 0.9], "q_value": [1e-5, 0.04, 0.6, 0.9],
+            "n_genes": [5, 12, 7, 7],
         }
     )  # fmt: skip
     axes = programme_shifts(table).axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["one", "two"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["one  (5-12)", "two  (7)"]
     assert len(axes.lines) == 2
     assert {line.get_color() for line in axes.lines} == {INK}
     assert INK.lower() != TEXT.lower()

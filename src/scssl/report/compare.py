@@ -8,6 +8,7 @@ import numpy as np
 
 from scssl.errors import DataError
 from scssl.report.compare_ranking import UNTESTED, comparison_overview, share_changes, short, state_shifts
+from scssl.report.names import put_names
 from scssl.report.style import ACCENT, GRID, INK, MISSING, category_order, new_figure, palette, styled
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ PANELS: Final = 6
 COLUMNS: Final = 3
 NAMED: Final = 8
 """Genes named in a panel."""
+INSIDE: Final = (190.0, 160.0)
+"""Points that a panel has inside its axes, about."""
 DOWN: Final = "#D55E00"
 PROGRAMMES: Final = 25
 """Programmes shown."""
@@ -86,9 +89,12 @@ def volcano(genes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
             ):
                 # As a picture inside the drawing: thousands of points make a page slow.
                 axes.scatter(x[chosen], y[chosen], s=size, color=colour, linewidths=0, rasterized=True)
-            _name_points(axes, x, y, part["symbol"].astype(str).to_numpy(), found)
-            reach = max(float(np.abs(x).max()) * 1.15, 0.5)
-            axes.set(xlim=(-reach, reach), ylim=(0, max(float(y.max()) * 1.12, 1.5)))
+            reach, top = max(float(np.abs(x).max()) * 1.15, 0.5), max(float(y.max()) * 1.12, 1.5)
+            axes.set(xlim=(-reach, reach), ylim=(0, top))
+            surest = np.flatnonzero(found)[np.argsort(-y[found], kind="stable")][:NAMED]
+            places = np.column_stack([(x + reach) / (2 * reach) * INSIDE[0], y / top * INSIDE[1]])
+            names = [short(str(name), most=14) for name in part["symbol"].iloc[surest]]
+            put_names(axes, x[surest], y[surest], names, crowd=places[found], places=places[surest], inside=INSIDE)
             axes.set_title(f"{short(str(name), most=24)}: {found.sum():,} of {len(part):,}", fontsize=9.5)
             axes.set(xlabel="log2 ratio", ylabel="-log10 p-value")
             axes.axvline(0, color=GRID, linewidth=0.6, zorder=0)
@@ -155,8 +161,8 @@ def donor_shares(shares: pd.DataFrame) -> Figure:
 def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
     """Draw how programmes shift in each type: blue up, orange down, a dot where it is found, grey: not expressed.
 
-    How to read it: the colour is the mean log2 ratio of the programme's genes. Shown are at most 25 programmes, those
-    with the smallest p-values.
+    How to read it: the colour is the mean log2 ratio of the programme's genes, of which a type expresses as many as
+    stand behind the name (fewest to most). Shown are at most 25 programmes, those with the smallest p-values.
 
     Parameters
     ----------
@@ -195,6 +201,7 @@ def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
         index="programme", columns="cell_type", values="q_value"
     )
     q = q.reindex(names, columns=types)
+    size = [_range(chosen.loc[chosen["programme"] == name, "n_genes"]) for name in names]
     # Grey is a colour of the image and not the background of the axes, which is transparent on a page.
     colours = LinearSegmentedColormap.from_list("shift", [DOWN, "#FFFFFF", ACCENT]).with_extremes(bad=UNTESTED)
     with styled():
@@ -205,27 +212,15 @@ def programme_shifts(programmes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
             if value <= fdr:
                 axes.plot(column, row, "o", color=INK, markersize=3.5)
         axes.set_xticks(range(len(types)), types, rotation=90)
-        axes.set_yticks(range(len(names)), [short(name) for name in names])
+        axes.set_yticks(range(len(names)), [f"{short(name)}  ({n})" for name, n in zip(names, size, strict=True)])
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, label="mean log2 ratio", shrink=min(1.0, 4 / max(len(names) * 0.26, 1)))
     return figure
 
 
-def _name_points(axes: Any, x: Any, y: Any, names: Any, found: Any) -> None:
-    """Name the surest genes, alternating sides so that names of neighbours do not lie on each other."""
-    taken: list[tuple[float, float]] = []
-    height, width = max(float(y.max()), 1.5), max(float(np.abs(x).max()), 0.5)
-    for i in np.flatnonzero(found)[np.argsort(-y[found], kind="stable")]:
-        if len(taken) >= NAMED:
-            break
-        if any(abs(y[i] - b) < 0.06 * height and abs(x[i] - a) < 0.75 * width for a, b in taken):
-            continue
-        taken.append((float(x[i]), float(y[i])))
-        side = "right" if x[i] > 0 else "left"
-        axes.annotate(
-            short(str(names[i]), most=14), (x[i], y[i]), xytext=(-4 if side == "right" else 4, 0),
-            textcoords="offset points", ha=side, va="center", fontsize=7.5,
-        )  # fmt: skip
+def _range(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low}" if low == high else f"{low}-{high}"
 
 
 def _grid(n: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:

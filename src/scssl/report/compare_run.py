@@ -32,10 +32,11 @@ _TEXT: Final = {
     "state_shifts": "How far cells move in the model's space, beyond what donors under one condition differ: 1 is as "
     "far as two cell types usually lie apart. Intervals are bootstraps over donors (three on each side at least). "
     "AUC: how well a classifier tells the condition of cells of donors that it has not seen; 0.5 is chance.",
-    "volcano": "The counts of all cells of a donor and type are summed, and donors are compared (DESeq2). Types with "
-    "the smallest p-values; genes that are found are coloured.",
+    "volcano": "The counts of all cells of a donor and type are summed, and donors are compared (DESeq2, against "
+    "Student's t). Types with the smallest p-values; genes that are found are coloured.",
     "programme_shifts": "Colour: the mean log2 ratio of the programme's genes; a dot: found; grey: too few of its "
-    "genes are expressed. Which genes they have is in members.csv; those learned from the cells knew nothing of the "
+    "genes are expressed. Behind a name: how many of its genes a type expresses, fewest to most; a mean of few genes "
+    "may be one gene's. Which genes they have is in members.csv; those learned from the cells knew nothing of the "
     "conditions.",
 }
 _TITLES: Final = {
@@ -56,6 +57,8 @@ def run_of_comparison(found: Comparison, *, command: str = "", timings: dict[str
     timings
         Step to seconds.
     """
+    from scssl.tasks.compare.brief import brief
+
     settings, fdr = found.settings, float(found.settings["fdr"])
     shown = _shown(found)
     sections = [
@@ -82,7 +85,7 @@ def run_of_comparison(found: Comparison, *, command: str = "", timings: dict[str
     return Run(
         title=f"{settings['case']} against {settings['control']}: what changes, in which cells, and how sure",
         command=command,
-        summary=[*found.sentences, *(f"Note: {note}." for note in found.notes)],
+        summary=brief(found),
         sections=sections,
         settings={name: value for name, value in settings.items() if name != "versions"},
         data=[{"name": settings["file"], "role": f"compared, {n}", "cells": settings["n_cells"]}],

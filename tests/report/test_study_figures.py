@@ -65,6 +65,22 @@ def test_curves_put_all_labels_last():
     assert len(axes.containers) == 3
 
 
+def test_methods_of_one_point_make_no_curve():
+    rows = [
+        {"title": title, "group": "g", "labels_per_type": n, "macro_f1": 0.5, "low": 0.4, "high": 0.6}
+        for title in [f"method {i}" for i in range(20)]
+        for n in ("1", "all")
+    ]
+    rows.append({**rows[1], "title": "XGBoost"})
+    axes = draw(report.learning_curves(pd.DataFrame(rows), x="labels_per_type", x_label="labels"))
+    assert [line.get_label() for line in axes.containers] == [f"method {i}" for i in range(20)]
+    # What belongs to one number of labels stays nearer to it than to the next.
+    places = np.array([container[0].get_xdata() for container in axes.containers])
+    assert np.abs(places - [0, 1]).max() < 0.3
+    alone = draw(report.learning_curves(pd.DataFrame(rows[-1:]), x="labels_per_type", x_label="labels"))
+    assert [line.get_label() for line in alone.containers] == ["XGBoost"]
+
+
 def test_types_are_in_order_of_their_cells_and_rare_ones_marked():
     rows = [(kind, title, n, n < 20, n / 1000) for kind, n in (("rare", 5), ("T", 900)) for title in ("a", "b")]
     table = pd.DataFrame(rows, columns=["type", "title", "test_cells", "few_cells", "f1"])

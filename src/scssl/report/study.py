@@ -127,7 +127,7 @@ def differences(table: pd.DataFrame, *, min_effect: float = 0.0, prefix: str = "
         low, high = min(float(table["low"].min()), -min_effect), max(float(table["high"].max()), min_effect)
         room = max(high - low, 0.02)
         axes.set_xlim(low - 0.08 * room, high + 0.2 * room)
-        axes.set_xlabel("difference in macro F1 (right of 0: the first is better)")
+        axes.set_xlabel("difference in macro F1\n(right of 0: the first is better)")
         axes.grid(axis="x", color=GRID, alpha=0.25, linewidth=0.6)
     return figure
 
@@ -138,7 +138,8 @@ def learning_curves(table: pd.DataFrame, *, x: str, x_label: str) -> Figure:
     Parameters
     ----------
     table
-        One row per method and value of `x`: ``title``, ``group``, ``macro_f1``, ``low``, ``high``.
+        One row per method and value of `x`: ``title``, ``group``, ``macro_f1``, ``low``, ``high``. Methods with one
+        value of several make no line, and are left out.
     x
         Column on the horizontal axis; ``"all"`` comes last.
     x_label
@@ -156,7 +157,9 @@ def learning_curves(table: pd.DataFrame, *, x: str, x_label: str) -> Figure:
     """
     _check(table, (x, "title", "group", "macro_f1", "low", "high"))
     values = sorted({str(value) for value in table[x]}, key=lambda v: float("inf") if v == ALL_LABELS else float(v))
-    titles = list(dict.fromkeys(table["title"].astype(str)))
+    points = table.groupby(table["title"].astype(str), sort=False)[x].nunique()
+    titles = list(points.index[points > 1] if len(values) > 1 and (points > 1).any() else points.index)
+    step = min(0.04, 0.5 / len(titles))
     markers = "osD^vP*X"
     with styled():
         figure, (axes,) = new_figure(7.2, 4.2)
@@ -165,7 +168,7 @@ def learning_curves(table: pd.DataFrame, *, x: str, x_label: str) -> Figure:
             at = np.array([values.index(str(value)) for value in rows[x]])
             order = np.argsort(at)
             # Side by side, or intervals at the same place could not be told apart.
-            at = at[order] + 0.04 * (number - (len(titles) - 1) / 2)
+            at = at[order] + step * (number - (len(titles) - 1) / 2)
             score = rows["macro_f1"].to_numpy(dtype=float)[order]
             errors = np.abs(np.stack([rows[end].to_numpy(dtype=float)[order] for end in ("low", "high")]) - score)
             axes.errorbar(

@@ -1,6 +1,6 @@
 """The study of the quick plan on Kang et al.'s eight control donors, whose cells no network was pre-trained on.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.study [--folder DIR] [--jobs 2]
+    OMP_NUM_THREADS=1 python -m benchmarks.study [--folder DIR] [--workers 2]
 
 The corpus is the immune corpus without all files that start with "kang_", which share cells with the target. What is
 in DIR is not computed again. CPU seconds are of this process and the ones that it started, so of a whole run only.
@@ -24,7 +24,7 @@ TARGET = "kang_ctrl_8donors_1287g"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="keeps the corpus and the study")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--note", default="", help="written to the result")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -32,7 +32,7 @@ def main() -> None:
         started = time.time()
         result = scssl.study.run(
             build_corpus(folder / "corpus"), target=protocol.DATA / f"{TARGET}.h5ad", labels="cell_type",
-            donor="donor", out=folder / "study", jobs=given.jobs,
+            donor="donor", out=folder / "study", workers=given.workers,
         )  # fmt: skip
         used = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
         cost = {

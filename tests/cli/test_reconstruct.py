@@ -80,7 +80,7 @@ def test_scores_figures_and_a_saved_reconstructor(folder, tmp_path, capsys):
     assert list(methods) == ["zero_shot", "gene mean", "cell-type mean", "kNN smoothing", "PCA"]
     assert methods["PCA"]["weighted_explained_variance"] is not None
     assert {path.name for path in (tmp_path / "f").iterdir()} == {
-        "gene_scores.png", "held_out.png", "scores.csv", "genes.csv",
+        "gene_scores.png", "held_out.png", "scores.csv", "genes.csv", "capsule.json",
     }  # fmt: skip
     assert (result["n_genes"], result["n_unmeasured"]) == (120, 20)
     again = [

@@ -46,7 +46,7 @@ def command(folder, out, *more, model="model", given=True):
 
 def test_file_to_file_with_scores_and_again_with_what_was_saved(folder, tmp_path, capsys):
     before = (folder / "cells.h5ad").read_bytes()
-    more = ("--hold-out", "cell_type=type_3", "--scores", str(tmp_path / "s"), "--save", str(tmp_path / "kept"))
+    more = ("--hold-out", "cell_type=type_3", "--figures", str(tmp_path / "s"), "--save", str(tmp_path / "kept"))
     assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
     printed = capsys.readouterr()
     assert "of the change explained against" in printed.out
@@ -98,7 +98,7 @@ def test_json_all_control_cells_and_method(folder, tmp_path, capsys):
         (("--hold-out", "cell_type"), "give COL=VALUE"),
         (("--hold-out", "cell_type=B"), "= 'B'; there are: type_1"),
         (("--where", "cell_type=B"), "= 'B'; there are: type_1"),
-        (("--scores", "s"), "--scores are against what was measured, so it needs --hold-out"),
+        (("--figures", "s"), "--figures are of scores against what was measured, so it needs --hold-out"),
         (("--method", "best"), "choose one of: auto, model"),
         (("--cell-type", "nowhere"), "obs has no column 'nowhere'"),
         (("--donor", "nowhere"), "obs has no column 'nowhere'"),
@@ -158,7 +158,7 @@ def test_figures_of_cases_with_like_names_do_not_replace_each_other(folder, tmp_
     cells.obs["condition"] = names
     cells.write_h5ad(tmp_path / "two.h5ad")
     more = ("--case", "a_stim", "--method", "mean shift", "--hold-out", "cell_type=type_1")
-    words = command(folder, tmp_path / "o.h5ad", *more, "--scores", str(tmp_path / "s"))
+    words = command(folder, tmp_path / "o.h5ad", *more, "--figures", str(tmp_path / "s"))
     words[1] = str(tmp_path / "two.h5ad")
     assert main(words) == 0
     assert sorted(path.name for path in (tmp_path / "s").glob("means_*")) == ["means_a_stim.png", "means_a_stim_2.png"]

@@ -24,7 +24,7 @@ TINY = [
     "1",
     "--folds",
     "2",
-    "--jobs",
+    "--workers",
     "1",
 ]
 COLUMNS = ["--labels", "cell_type", "--donor", "donor"]
@@ -81,7 +81,7 @@ def test_study_judges_and_reports(files, tmp_path, capsys):
         ([*COLUMNS, "--pretext", "nope"], "nope"),
         ([*COLUMNS, "--set", "task.rte=1"], "rte"),
         ([*COLUMNS, "--folds", "1"], "folds is 1"),
-        ([*COLUMNS, "--jobs", "0"], "jobs is 0"),
+        ([*COLUMNS, "--workers", "0"], "workers is 0"),
         ([*COLUMNS, "--arm", "some"], "some"),
         ([*COLUMNS, "--ontology", "no.obo"], "no.obo"),
         ([*COLUMNS, "--terms", "no.csv"], "no.csv: no such file"),
@@ -100,15 +100,15 @@ def test_mistakes_are_one_message_and_leave_nothing(files, tmp_path, capsys, wor
 
 
 @pytest.mark.parametrize(
-    ("jobs", "threads", "cores", "expected"),
+    ("workers", "threads", "cores", "expected"),
     [(None, 1, 4, 4), (None, 2, 4, 2), (None, 3, 4, 1), (None, 8, 4, 1), (3, 4, 4, 3), (None, 0, 4, 4)],
 )
-def test_jobs_and_threads_do_not_exceed_the_cores(monkeypatch, jobs, threads, cores, expected):
+def test_workers_and_threads_do_not_exceed_the_cores(monkeypatch, workers, threads, cores, expected):
     from scssl import cores as module
-    from scssl.cli.study import _jobs
+    from scssl.cli.study import _workers
 
     monkeypatch.setattr(module, "n_cores", lambda: cores)
-    assert _jobs(jobs, threads, "cpu") == expected
+    assert _workers(workers, threads, "cpu") == expected
 
 
 def test_files_that_are_not_there(files, tmp_path, capsys):

@@ -31,7 +31,7 @@ def command(folder, out, *more, to="protein", reference=True, model="model", sam
 
 def test_file_to_file_and_again_with_what_was_saved(folder, tmp_path, capsys):
     before = (folder / "query.h5ad").read_bytes()
-    more = ("--save", str(tmp_path / "t"), "--truth", "obsm:protein", "--scores", str(tmp_path / "s"))
+    more = ("--save", str(tmp_path / "t"), "--truth", "obsm:protein", "--figures", str(tmp_path / "s"))
     assert main(command(folder, tmp_path / "o.h5ad", "--mode", "zero_shot", *more)) == 0
     printed = capsys.readouterr()
     assert "6 proteins predicted" in printed.out
@@ -42,7 +42,7 @@ def test_file_to_file_and_again_with_what_was_saved(folder, tmp_path, capsys):
     assert (out.obsm["scssl_protein"].dtype, out.obsm["scssl_protein"].shape) == (np.float32, (out.n_obs, 6))
     assert out.uns["scssl"]["translate"]["reference"] == str(folder / "reference.h5ad")
     assert {p.name for p in (tmp_path / "s").iterdir()} == {
-        "overall.csv", "features.csv", "donors.csv", "scatter.png", "correlations.png"
+        "overall.csv", "features.csv", "donors.csv", "scatter.png", "correlations.png", "capsule.json"
     }  # fmt: skip
     again = ["translate", str(folder / "query.h5ad"), "--model", str(tmp_path / "t"), "--out", str(tmp_path / "p.h5ad")]
     assert main(again) == 0
@@ -73,7 +73,7 @@ MISTAKES = {
     "no reference": (("--mode", "probe"), {"reference": False}, "is not a saved translator, so give --reference"),
     "no such target": (("--target", "obsm:nope"), {}, "has no obsm['nope']"),
     "no such truth": (("--truth", "mod:prot"), {}, "has no modality 'prot'"),
-    "scores without truth": (("--scores", "s"), {}, "needs --truth"),
+    "figures without truth": (("--figures", "s"), {}, "needs --truth"),
     "scored on itself": (("--truth", "obsm:protein"), {"same": True}, "--reference is the same file"),
     "k without neighbours": (("--k", "3"), {}, "--k has no effect in --mode probe"),
     "likelihood": (("--likelihood", "poisson"), {}, "likelihood 'poisson' is not one of protein"),

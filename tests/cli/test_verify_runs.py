@@ -124,9 +124,9 @@ def test_nothing_but_runs_is_given_again(tmp_path, monkeypatch, command):
 
 
 def test_everything_that_a_command_writes_goes_elsewhere(tmp_path):
-    words = ["simulate", "a.h5ad", "--out=b.h5ad", "--save", "s", "--scores", "t/s", "--seed", "3", "--overwrite"]
+    words = ["simulate", "a.h5ad", "--out=b.h5ad", "--save", "s", "--figures", "t/s", "--seed", "3", "--overwrite"]
     moved, places = _repeat._moved(words, tmp_path)
-    assert [word for word in moved if word.startswith("--")] == ["--out", "--save", "--scores", "--seed"]
+    assert [word for word in moved if word.startswith("--")] == ["--out", "--save", "--figures", "--seed"]
     assert set(places) == {Path("b.h5ad"), Path("s"), Path("t/s")}
     assert all(new.is_relative_to(tmp_path) for new in places.values())
     assert _repeat._place_of(tmp_path / "t" / "s", places, tmp_path) == tmp_path / "scores" / "s"

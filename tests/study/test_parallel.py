@@ -34,7 +34,7 @@ def test_what_is_said(stop, words, code):
         done.append(item)
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        run_all(piece, SimpleNamespace(folder=Path("study")), range(4), jobs=1, what="pieces")
+        run_all(piece, SimpleNamespace(folder=Path("study")), range(4), workers=1, what="pieces")
     assert str(caught.value) == words
     assert getattr(caught.value, "exit_code", 130) == code
     assert done == [0, 1]

@@ -155,7 +155,7 @@ def test_results_do_not_depend_on_the_number_of_jobs(
     with warnings.catch_warnings():
         # Of joblib's processes, when one is slow to end.
         warnings.simplefilter("ignore")
-        one, two = (study(two_studies, tiny_corpus, tiny_plan, tmp_path / f"{n}", jobs=n) for n in (1, 2))
+        one, two = (study(two_studies, tiny_corpus, tiny_plan, tmp_path / f"{n}", workers=n) for n in (1, 2))
     pd.testing.assert_frame_equal(one.scores, two.scores)
     pd.testing.assert_frame_equal(one.differences, two.differences)
 
@@ -314,7 +314,7 @@ def test_mistakes_in_plans(two_studies, tiny_corpus, tmp_path):
     with pytest.raises(SettingsError, match="baseline 'pca2'"):
         list_methods(get_plan("quick", baselines=("pca2",)))
     with pytest.raises(SettingsError, match="jobs is 0"):
-        study(two_studies, tiny_corpus, "quick", tmp_path / "out", jobs=0)
+        study(two_studies, tiny_corpus, "quick", tmp_path / "out", workers=0)
     assert not (tmp_path / "out").exists()
 
 

@@ -26,7 +26,7 @@ COMMANDS: Final = (
     "annotate", "compare", "demo", "embed", "integrate", "pretrain", "reconstruct", "simulate", "study", "translate",
 )  # fmt: skip
 """Commands that can be given again; anything else that a folder names is not run."""
-WRITTEN: Final = ("--out", "--save", "--scores", "--figures", "--explain")
+WRITTEN: Final = ("--out", "--save", "--figures", "--explain")
 """Options with a place to write to: each gets one in the scratch folder."""
 LEFT_OUT: Final = ("--overwrite", "--resume", "--json", "--quiet")
 CLOSE: Final = 1e-3

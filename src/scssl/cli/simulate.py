@@ -35,7 +35,7 @@ def simulate(
     donor: str | None = None,
     where: str | None = None,
     method: str | None = None,
-    scores: Path | None = None,
+    figures: Path | None = None,
     save: Path | None = None,
     layer: str | None = None,
     seed: Whole = 0,
@@ -77,8 +77,8 @@ def simulate(
     method
         auto (by default): the model if it beats every baseline on what was left out, else the baseline that did best
         there. model, or the name of a baseline, such as "cell-type mean shift".
-    scores
-        Folder to make for tables (CSV) and figures; with --hold-out.
+    figures
+        With --hold-out: folder to make, for figures and tables of the scores.
     save
         Folder to keep the simulator in, for --model of later runs.
     layer
@@ -100,12 +100,12 @@ def simulate(
 
     record = Record()
     prepare_output(out, file=file, overwrite=overwrite)
-    check_apart(model, {"--out": out, "--scores": scores, "--save": save})
-    if scores is not None:
-        if scores.exists() or hold_out is None:
-            message = f"{scores} exists already; choose another folder for --scores"
+    check_apart(model, {"--out": out, "--figures": figures, "--save": save})
+    if figures is not None:
+        if figures.exists() or hold_out is None:
+            message = f"{figures} exists already; choose another folder for --figures"
             if hold_out is None:
-                message = "--scores are against what was measured, so it needs --hold-out COL=VALUE"
+                message = "--figures are of scores against what was measured, so it needs --hold-out COL=VALUE"
             raise SettingsError(message)
         import_extra("matplotlib", extra="report")
     given = {"condition": condition, "control": control, "hold_out": hold_out, "cell_type": cell_type, "donor": donor,
@@ -137,7 +137,7 @@ def simulate(
     besides = {}
     if found is not None:
         shown = [name for name in simulator.verdicts if (simulation.cases == name).any()]
-        shown = shown if scores is not None else shown[:MOST_CASES]
+        shown = shown if figures is not None else shown[:MOST_CASES]
         besides = {
             name: simulator.beside(simulation, query=file, case=name, where=hold_out, layer=layer, device=device)
             for name in shown
@@ -150,13 +150,13 @@ def simulate(
     simulation.write(out, scores=found, beside=besides)
     if save is not None:
         simulator.save(save, overwrite=overwrite)
-    if scores is not None and found is not None:
+    if figures is not None and found is not None:
         plain = {name: value for name, value in simulation.settings.items() if name not in noted}
-        _write_scores(scores, found, besides, made=_made(simulation))
+        _write_scores(figures, found, besides, made=_made(simulation))
         record.capsule(
-            scores, what="simulation", settings=plain, panel=simulator.model.panel, seed=seed, metrics=summary
+            figures, what="simulation", settings=plain, panel=simulator.model.panel, seed=seed, metrics=summary
         )
-    return _outcome(simulation, found, out=out, save=save, folder=scores)
+    return _outcome(simulation, found, out=out, save=save, folder=figures)
 
 
 def _check(
@@ -282,7 +282,7 @@ def _outcome(
         lines += ["", f"Against the measured cells of {settings['hold_out']}:", shown.to_string(float_format="%.3f")]
         lines.append("explained: 0 is no change, 1 the truth. Chosen without these cells; the table does not choose.")
     lines += ["", str(settings["warning"])]
-    for name, path in (("simulator", save), ("tables and figures", folder)):
+    for name, path in (("simulator", save), ("figures and tables", folder)):
         if path is not None:
             lines.append(f"{name.capitalize()}: {path}")
     result = {
@@ -293,6 +293,6 @@ def _outcome(
         "hold_out": settings["hold_out"],
         "scores": None if scores is None else scores.summary(),
         "saved": None if save is None else str(save),
-        "scores_folder": None if folder is None else str(folder),
+        "figures": None if folder is None else str(folder),
     }
     return Outcome(result=result, text="\n".join(escape(line) for line in lines))

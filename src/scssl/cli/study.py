@@ -42,7 +42,7 @@ def study(
     seed: Whole = 0,
     folds: Whole | None = None,
     effect: float | None = None,
-    jobs: Whole | None = None,
+    workers: Whole | None = None,
     threads: Whole = 1,
     device: Device = "auto",
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -104,7 +104,7 @@ def study(
         Folds over donors. Without it: 3 (quick) or 5 (full).
     effect
         Smallest difference in macro F1 that matters. Without it: 0.01.
-    jobs
+    workers
         Processes to work with; results do not depend on it. Without it: as many as the cores have room for with
         --threads each, and one with a GPU.
     threads
@@ -148,7 +148,7 @@ def study(
         unlabelled=_words(unlabelled),
         ontology=ontology,
         terms=terms,
-        jobs=_jobs(jobs, threads, device),
+        workers=_workers(workers, threads, device),
         threads=threads,
         device=device,
         overwrite=overwrite,
@@ -172,10 +172,10 @@ def _words(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _jobs(jobs: int | None, threads: int, device: Device) -> int:
+def _workers(workers: int | None, threads: int, device: Device) -> int:
     """Choose as many processes as the cores have room for; more would wait for each other."""
-    if jobs is not None:
-        return jobs
+    if workers is not None:
+        return workers
     from scssl.cores import n_cores
     from scssl.training import resolve_device
 

@@ -33,10 +33,10 @@ def translate(
     likelihood: Literal["auto", "nb_mixture", "nb", "gaussian", "bernoulli", "poisson"] | None = None,
     k: Whole | None = None,
     max_features: Whole | None = None,
-    written: Literal["scaled", "expected", "foreground"] = "scaled",
+    write: Literal["scaled", "expected", "foreground"] = "scaled",
     truth: str | None = None,
     donor: str | None = None,
-    scores: Path | None = None,
+    figures: Path | None = None,
     save: Path | None = None,
     layer: str | None = None,
     reference_layer: str | None = None,
@@ -75,7 +75,7 @@ def translate(
         Neighbours that are averaged over, in zero_shot; 20 by default.
     max_features
         Of more features than this, those found in most cells are predicted; 20,000 by default.
-    written
+    write
         scaled: mean on the scale of the scores, log1p for counts. expected: expected counts. foreground: the same
         without background, for counts of proteins.
     truth
@@ -84,8 +84,8 @@ def translate(
     donor
         Column of obs with donors or batches. In the reference whole ones are held out to say when training stops; with
         --truth there are scores by each one of the file. "donor" by default, if there is one; "cell" for none.
-    scores
-        With --truth: folder to make, for tables of scores and figures.
+    figures
+        With --truth: folder to make, for figures and tables of the scores.
     save
         Folder to keep the translator in, for --model of later runs.
     layer
@@ -112,15 +112,15 @@ def translate(
     record = Record()
     also = [] if reference is None else [reference]
     prepare_output(out, file=file, overwrite=overwrite, key_added=key_added, also=also, kinds=(".h5ad", ".h5mu"))
-    check_apart(model, {"--out": out, "--scores": scores, "--save": save})
-    if scores is not None and (truth is None or scores.exists()):
-        message = f"{scores} exists already; choose another folder for --scores"
+    check_apart(model, {"--out": out, "--figures": figures, "--save": save})
+    if figures is not None and (truth is None or figures.exists()):
+        message = f"{figures} exists already; choose another folder for --figures"
         if truth is None:
-            message = "--scores are against what was measured, so it needs --truth obsm:KEY, mod:NAME or features:TYPE"
+            message = "--figures are of scores against what was measured, so it needs --truth obsm:KEY, mod:NAME, ..."
         raise SettingsError(message)
     if truth is not None and reference is not None and reference.exists() and file.exists():
         _check_other(file, reference)
-    if scores is not None:
+    if figures is not None:
         import_extra("matplotlib", extra="report")
     if out.suffix == ".h5mu":
         import_extra("mudata", extra="mudata")
@@ -135,7 +135,7 @@ def translate(
     translator, n_reference = None, 0
     if reference is None:
         translator = Translator.load(model)
-        translator.check_written(written)
+        translator.check_written(write)
         kind = translator.settings.to
     else:
         kind = given["to"]
@@ -148,7 +148,7 @@ def translate(
     if translator is None:
         translator = Translator(model, **given)
         translator.fit(reference, target=target, donor=donor, layer=reference_layer, seed=seed, device=device)
-        translator.check_written(written)
+        translator.check_written(write)
     record.lap("read, and learn from the reference")
     translation = translator.translate(file, layer=layer, device=device)
     record.lap("predict")
@@ -159,7 +159,7 @@ def translate(
     record.read(file, role="cells to translate", n_cells=n_cells)
     record.read(reference, role="cells with both measured", n_cells=n_reference)
     results = record.into(
-        translation.results(written=written, key_added=key_added), model=translator.model,
+        translation.results(written=write, key_added=key_added), model=translator.model,
         scores=None if found is None else found.summary(),
     )  # fmt: skip
     if out.suffix == ".h5mu":
@@ -168,13 +168,13 @@ def translate(
         write_results(file, out, results)
     if save is not None:
         translator.save(save, overwrite=overwrite)
-    if scores is not None and found is not None:
-        _write_scores(scores, found)
+    if figures is not None and found is not None:
+        _write_scores(figures, found)
         record.capsule(
-            scores, what="translation", settings=translation.settings, panel=translator.model.panel, seed=seed,
+            figures, what="translation", settings=translation.settings, panel=translator.model.panel, seed=seed,
             metrics=found.summary(),
         )  # fmt: skip
-    return _outcome(translator, translation, found, out=out, written=written, save=save, scores_folder=scores,
+    return _outcome(translator, translation, found, out=out, written=write, save=save, figures=figures,
                     keys=list(results.obsm))  # fmt: skip
 
 
@@ -248,7 +248,7 @@ def _outcome(
     keys: list[str],
     written: str,
     save: Path | None,
-    scores_folder: Path | None = None,
+    figures: Path | None = None,
 ) -> Outcome:
     from rich.markup import escape
 
@@ -275,8 +275,8 @@ def _outcome(
         lines.append(f"The translator {scores.verdict}.")
     if save is not None:
         lines.append(f"Translator kept: {save}. Next: scssl translate OTHER --model {shlex.quote(str(save))} --out O")
-    if scores_folder is not None:
-        lines.append(f"Tables and figures: {scores_folder}")
+    if figures is not None:
+        lines.append(f"Figures and tables: {figures}")
     result = {
         "out": str(out),
         "keys": keys,
@@ -289,6 +289,6 @@ def _outcome(
         "training": {name: value for name, value in training.items() if name != "history"},
         "scores": None if scores is None else scores.summary(),
         "saved": None if save is None else str(save),
-        "scores_folder": None if scores_folder is None else str(scores_folder),
+        "figures": None if figures is None else str(figures),
     }
     return Outcome(result=result, text="\n".join(escape(line) for line in lines))

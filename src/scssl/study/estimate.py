@@ -42,7 +42,7 @@ def seconds_to_tune(n_cells: int, *, weights: int, scratch: bool) -> float:
     return STEP * steps + seen * weights / TUNED
 
 
-def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], *, jobs: int) -> str:
+def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], *, workers: int) -> str:
     """Return what to expect, in words.
 
     Parameters
@@ -51,7 +51,7 @@ def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], 
         The study.
     networks, jobs_left
         What is still to be done.
-    jobs
+    workers
         Processes.
     """
     config = choose_config(preset=work.plan.preset, epochs=work.plan.epochs, overrides=list(work.plan.overrides))
@@ -70,10 +70,10 @@ def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], 
             seconds += seconds_to_tune(n, weights=genes * width, scratch=mode == SCRATCH)
         else:
             seconds += 0.5 + n * (measured if job.method == "logistic" else 100) * 4e-7
-    seconds = seconds / jobs + START_UP
+    seconds = seconds / workers + START_UP
     words = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    memory = jobs * (PROCESS_GB + 20 * 2 * n_genes * width / 1e9 + work.target.counts.nnz * 12 / 1e9)
+    memory = workers * (PROCESS_GB + 20 * 2 * n_genes * width / 1e9 + work.target.counts.nnz * 12 / 1e9)
     return (
         f"{len(networks)} networks and embeddings to make, {len(jobs_left)} fits: about {words} and {memory:.1f} GB of "
-        f"memory with {jobs} process{'' if jobs == 1 else 'es'}"
+        f"memory with {workers} process{'' if workers == 1 else 'es'}"
     )

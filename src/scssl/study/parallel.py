@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run_all(function: Callable[[Work, T], None], work: Work, items: Sequence[T], *, jobs: int, what: str) -> None:
+def run_all(function: Callable[[Work, T], None], work: Work, items: Sequence[T], *, workers: int, what: str) -> None:
     """Do all pieces of work.
 
     Parameters
@@ -27,7 +27,7 @@ def run_all(function: Callable[[Work, T], None], work: Work, items: Sequence[T],
         What all of them need.
     items
         The pieces.
-    jobs
+    workers
         Processes; one is this process.
     what
         What to call them in progress.
@@ -39,7 +39,7 @@ def run_all(function: Callable[[Work, T], None], work: Work, items: Sequence[T],
     """
     try:
         with progress(f"study: {what}", len(items), unit=what) as advance:
-            for _ in _done(function, work, items, jobs=jobs):
+            for _ in _done(function, work, items, workers=workers):
                 advance(1)
     except KeyboardInterrupt as stop:
         advice = f"go on with {work.folder} by the same command"
@@ -50,9 +50,9 @@ def run_all(function: Callable[[Work, T], None], work: Work, items: Sequence[T],
         raise
 
 
-def _done(function: Callable[[Work, T], None], work: Work, items: Sequence[T], *, jobs: int) -> Iterator[None]:
+def _done(function: Callable[[Work, T], None], work: Work, items: Sequence[T], *, workers: int) -> Iterator[None]:
     """Do the pieces, and tell of each when it is finished."""
-    if jobs == 1 or len(items) < 2:
+    if workers == 1 or len(items) < 2:
         for item in items:
             function(work, item)
             yield
@@ -60,7 +60,7 @@ def _done(function: Callable[[Work, T], None], work: Work, items: Sequence[T], *
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
     # Fresh processes: forked ones would share the state of torch's threads.
-    pool = Parallel(n_jobs=min(jobs, len(items)), backend="loky", return_as="generator_unordered")
+    pool = Parallel(n_jobs=min(workers, len(items)), backend="loky", return_as="generator_unordered")
     yield from pool(delayed(_quietly)(function, work, item) for item in items)
 
 

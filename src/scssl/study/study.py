@@ -95,7 +95,7 @@ def run(
     unlabelled: Collection[str] | None = None,
     ontology: Path | str | None = None,
     terms: Path | str | None = None,
-    jobs: int = 1,
+    workers: int = 1,
     threads: int = 1,
     device: Device = "auto",
     overwrite: bool = False,
@@ -105,7 +105,7 @@ def run(
     """Compare pre-training with honest baselines on the labelled donors of a target.
 
     Every method is given the same cells, genes and splits; test donors are only ever predicted. A study that was
-    stopped goes on where it was when it is asked for again. Results do not depend on `jobs`.
+    stopped goes on where it was when it is asked for again. Results do not depend on `workers`.
 
     Parameters
     ----------
@@ -133,12 +133,12 @@ def run(
         installed), or ``"none"``.
     terms
         Table of labels and their terms for labels that the ontology does not know, see `scssl.ontology.read_terms`.
-    jobs
+    workers
         Processes to work with.
     threads
         Threads of each.
     device
-        Where networks are trained. With a GPU, leave `jobs` at 1.
+        Where networks are trained. With a GPU, leave `workers` at 1.
     overwrite
         Throw away what another study left at `out`.
     command
@@ -163,7 +163,7 @@ def run(
 
     began = time.time()
     chosen = get_plan(plan, **changes)
-    _check_numbers(jobs=jobs, threads=threads)
+    _check_numbers(workers=workers, threads=threads)
     for pretext in (*chosen.pretexts, *chosen.controls):
         network_config(chosen, pretext, seed=0)
     folder, new = Path(out), not Path(out).exists()
@@ -208,11 +208,11 @@ def run(
     )  # fmt: skip
     missing_networks = [network for network in networks if not work.done(network)]
     missing = [job for job in todo if not store.has(job, n_test=len(splits[job.split].named))]
-    logger.info("%s", estimate(work, missing_networks, missing, jobs=jobs))
+    logger.info("%s", estimate(work, missing_networks, missing, workers=workers))
     if len(missing) < len(todo):
         logger.info("%d of %d results are there already", len(todo) - len(missing), len(todo))
-    run_all(make_network, work, missing_networks, jobs=jobs, what="networks")
-    run_all(fit_job, work, missing, jobs=jobs, what="fits")
+    run_all(make_network, work, missing_networks, workers=workers, what="networks")
+    run_all(fit_job, work, missing, workers=workers, what="fits")
 
     earlier = read_settings(folder).get("seconds", 0.0)
     results = outcome.gather(
@@ -240,7 +240,7 @@ def run(
         "best": {f"{name}, {' / '.join(map(str, s))}": found for (name, s), found in results.best.items()},
         "notes": notes,
         "audit": leaks,
-        "jobs": jobs,
+        "workers": workers,
         "threads": threads,
         "device": device,
         "created": datetime.fromtimestamp(began, tz=UTC).isoformat(timespec="seconds"),

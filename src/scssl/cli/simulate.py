@@ -202,12 +202,13 @@ def _check_where(file: Path, where: str | None, *, layer: str | None) -> None:
 def _learned(file: Path, cases: list[str], *, condition: str | None) -> list[str]:
     """Return the conditions to learn: of a sum that the file does not have, its parts."""
     from scssl.corpus.sources.source import open_source
+    from scssl.tasks.simulate.fitted import parts_of
 
     with open_source(file) as source:
         names = set(map(str, source.obs[condition].dropna())) if condition in source.obs.columns else set()
     found: list[str] = []
     for case in cases:
-        parts = [part.strip() for part in case.split("+")]
+        parts = [case] if case in names else parts_of(case)
         found += parts if case not in names and len(parts) > 1 and set(parts) <= names else [case]
     return list(dict.fromkeys(found))
 

@@ -156,6 +156,11 @@ def test_several_cases_sums_and_doses(model, doses):
     assert rise["1"] < rise["3.3"] < rise["10"] < rise["1+10"]
     summed = simulator.simulate(doses, case="1+10", device="cpu")
     assert "do not interact is assumed" in summed.settings["cases"]["1+10"]["verdict"]
+    with pytest.raises(SettingsError, match=r"'1\+1' has a condition twice"):
+        simulator.simulate(doses, case="1+1", device="cpu")
+    for verb in (simulator.simulate, simulator.evaluate):
+        with pytest.raises(SettingsError, match="seed is -1"):
+            verb(doses, case="1", seed=-1, device="cpu")
     with pytest.raises(SettingsError, match="a dose between 0 and 10"):
         simulator.simulate(doses, case="20", device="cpu")
     with pytest.raises(SettingsError, match="cannot be scored"):
@@ -174,7 +179,9 @@ def test_several_cases_sums_and_doses(model, doses):
         ({"hold_out": "cell_type"}, "give COL=VALUE"),
         ({"hold_out": "cell_type=B"}, r"no cell has obs\['cell_type'\] = 'B'; there are: type_1"),
         ({"hold_out": "nowhere=B"}, "no column 'nowhere'"),
-        ({"hold_out": "condition=stim"}, "nothing to simulate from"),
+        ({"hold_out": "condition=stim"}, "'condition=stim' cannot be held out: 'condition' is what is simulated"),
+        ({"hold_out": "condition=ctrl"}, "'condition=ctrl' cannot be held out"),
+        ({"seed": -1}, "seed is -1; it must be 0 or more"),
     ],
 )
 def test_mistakes_in_what_is_asked(model, treated, given, words):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from scssl.errors import DataError, SettingsError
+from scssl.errors import DataError, SettingsError, require
 from scssl.log import logger
 from scssl.tasks.simulate import cells as reading
 from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, LATENT, NO_CHANGE, SHIFTS
@@ -51,10 +51,17 @@ def fit(
     device: Device,
 ) -> tuple[Fitted, Cells]:
     """Learn what conditions do; see `Simulator.fit`."""
+    require("seed", seed, holds=seed >= 0, must="0 or more")
     if control in cases or not cases or len(set(cases)) < len(cases):
         message = f"control {control!r} and case {', '.join(map(repr, cases))} must be different conditions"
         raise SettingsError(message)
     held = parse_where(hold_out) if hold_out else None
+    if held is not None and held[0] == condition:
+        message = (
+            f"{hold_out!r} cannot be held out: {condition!r} is what is simulated. Hold out values of another column, "
+            "such as a cell type or a donor"
+        )
+        raise SettingsError(message)
     columns = settle(reference, condition=condition, cell_type=cell_type, donor=donor, layer=layer)
     reading.check_asked(reference, columns=columns, conditions=[control, *cases], held=held, layer=layer)
     cells = reading.read(reference, model, columns=columns, layer=layer, device=device)
@@ -137,6 +144,7 @@ def simulate(
     device: Device,
 ) -> Simulation:
     """Simulate control cells; see `Simulator.simulate`."""
+    require("seed", seed, holds=seed >= 0, must="0 or more")
     recipes = [recipe(fitted, case) for case in dict.fromkeys(cases or fitted.learned)]
     cells = _control_cells(fitted, query, where=where, layer=layer, device=device)
     targets = Targets.of(cells)
@@ -207,6 +215,7 @@ def evaluate(
     device: Device,
 ) -> SimulationScores:
     """Compare simulated with measured cells; see `Simulator.evaluate`."""
+    require("seed", seed, holds=seed >= 0, must="0 or more")
     cells = same_genes(fitted, reading.read(query, fitted.model, columns=fitted.columns, layer=layer, device=device))
     if where is not None:
         cells = cells.at(cells.where(*parse_where(where)))

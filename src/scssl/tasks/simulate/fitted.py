@@ -51,6 +51,21 @@ class Recipe:
     """What there is to know; "" for a case that was learned itself."""
 
 
+def parts_of(case: str) -> list[str]:
+    """Return the cases that a sum (``"A+B"``) is of; one, for a case that is no sum.
+
+    Raises
+    ------
+    SettingsError
+        If it has one twice.
+    """
+    parts = [part.strip() for part in case.split("+")]
+    if len(set(parts)) < len(parts) and all(parts):
+        message = f"case {case!r} has a condition twice; a sum is of different ones, such as A+B"
+        raise SettingsError(message)
+    return parts
+
+
 def recipe(fitted: Fitted, case: str) -> Recipe:
     """Say how a case can be predicted: learned itself, as a sum (``"A+B"``), or between two doses.
 
@@ -61,7 +76,7 @@ def recipe(fitted: Fitted, case: str) -> Recipe:
     """
     if case in fitted.learned:
         return Recipe(case=case, parts=[(1.0, case)])
-    parts = [part.strip() for part in case.split("+")]
+    parts = parts_of(case)
     if len(parts) > 1 and all(part in fitted.learned for part in parts):
         return Recipe(
             case=case,

@@ -13,11 +13,13 @@ import scipy.sparse as sp
 from scssl import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from scssl.tasks.simulate.beside import Beside
     from scssl.tasks.simulate.scoring import SimulationScores
 
 
@@ -48,15 +50,21 @@ class Simulation:
         """(n_cells,) case of each simulated cell."""
         return np.asarray(self.obs[self.settings["columns"]["condition"]].astype(str).to_numpy(dtype=object))
 
-    def to_anndata(self, *, scores: SimulationScores | None = None) -> AnnData:
+    def to_anndata(
+        self, *, scores: SimulationScores | None = None, beside: Mapping[str, Beside] | None = None
+    ) -> AnnData:
         """Return an AnnData of the simulated cells, see `Simulator.predict`.
 
         Parameters
         ----------
         scores
             To note in ``uns``.
+        beside
+            By case, simulated beside measured cells (`Simulator.beside`), for `scssl report`.
         """
         from anndata import AnnData
+
+        from scssl.tasks.simulate.beside import to_tables
 
         # Smallest type that holds the counts and that every tool reads.
         counts = sp.csr_matrix(self.counts, dtype=np.float32 if self.counts.max() < 2**24 else np.float64)
@@ -64,25 +72,31 @@ class Simulation:
         adata.varm[keys.CHANGE] = self.change.set_axis(adata.var_names)
         adata.varm[f"{keys.CHANGE}_sd"] = self.sd.set_axis(adata.var_names)
         settings = dict(self.settings)
+        # A slash in a name would divide it, in the file.
+        settings["cases"] = {name.replace("/", "|"): {"case": name, **one} for name, one in settings["cases"].items()}
         if scores is not None:
             settings["scores"] = scores.methods.reset_index()
+        if beside:
+            settings[keys.BESIDE_CELLS], settings[keys.BESIDE_GENES] = to_tables(beside)
         adata.uns[keys.SETTINGS] = {"simulate": settings}
         return adata
 
-    def write(self, out: Path, *, scores: SimulationScores | None = None) -> None:
+    def write(
+        self, out: Path, *, scores: SimulationScores | None = None, beside: Mapping[str, Beside] | None = None
+    ) -> None:
         """Write .h5ad, which appears only when complete.
 
         Parameters
         ----------
         out
             File, checked by `prepare_output`.
-        scores
-            To note in ``uns``.
+        scores, beside
+            To note in ``uns``, as for `to_anndata`.
         """
         from scssl.files import whole
 
         with whole(out) as place:
-            self.to_anndata(scores=scores).write_h5ad(place, compression="gzip")
+            self.to_anndata(scores=scores, beside=beside).write_h5ad(place, compression="gzip")
 
 
 def versions() -> dict[str, str]:

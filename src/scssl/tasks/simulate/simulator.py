@@ -195,12 +195,16 @@ class Simulator(SavedTask[SimulatorSettings, "Fitted"]):
             One cell per control cell and case, on the genes of the reference:
 
             - ``X``: counts, float32 whole numbers, CSR.
-            - ``obs``: that of the control cells, with the case for the condition. ``scssl_control_cell``: name of the
-              control cell; ``scssl_type``, ``scssl_donor``: its group; ``scssl_method``: the model or the baseline
-              that predicted it; ``scssl_case_measured``: whether cells of this group were learned from under the case.
+            - ``obs``: that of the control cells, with the case for the condition: also their batch, which the counts
+              derive from, and totals or clusters, which hold for the control cells only. ``scssl_control_cell``: name
+              of the control cell; ``scssl_type``, ``scssl_donor``: its group; ``scssl_method``: the model or the
+              baseline that predicted it; ``scssl_case_measured``: whether cells of this group were learned from under
+              the case.
             - ``varm["scssl_change"]``: table, genes by groups, predicted change of log1p of the mean counts per 10,000;
-              ``varm["scssl_change_sd"]``: how far it may be off (one standard deviation).
-            - ``uns["scssl"]["simulate"]``: verdict, settings, model and versions.
+              ``varm["scssl_change_sd"]``: how far it may be off (one standard deviation), as wide as it had to be for
+              90 % intervals to hold on groups that were left out.
+            - ``uns["scssl"]["simulate"]``: verdict, how far the uncertainty is to be believed, settings, model and
+              versions.
         """
         return self.simulate(query, case=case, where=where, layer=layer, seed=seed, device=device).to_anndata()
 

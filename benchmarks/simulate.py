@@ -73,7 +73,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     begin = time.perf_counter()
-    parts: dict[str, list[pd.DataFrame]] = {"scores": [], "hacks": [], "cover": []}
+    parts: dict[str, list[pd.DataFrame]] = {"scores": [], "hacks": []}
     verdicts, checked = [], None
     with tempfile.TemporaryDirectory() as scratch:
         corpus = build_corpus(Path(scratch) / "corpus")
@@ -180,7 +180,7 @@ def few(cells: reading.Cells, *, most: int, seed: int) -> reading.Cells:
 def left_out(cells, folds, *, control: str, case: str, seed: int) -> dict[str, pd.DataFrame]:
     """Leave out the case cells of each fold, and score all methods, ablations and hacks on them."""
     is_case = cells.condition == case
-    scores, hacks, cover = [], [], []
+    scores, hacks = [], []
     for fold in sorted(set(folds[is_case]) & set(folds[~is_case])):
         held = folds == fold
         train = cells.at(~(held & is_case))
@@ -190,14 +190,13 @@ def left_out(cells, folds, *, control: str, case: str, seed: int) -> dict[str, p
             rows, _ = compare(learned, train=train, control_cells=start, truth=truth, control=control, seed=seed)
         except scssl.errors.DataError:
             continue
-        more, sure = [], []
+        more = []
         if seed == SEEDS[0] and len(set(cells.types)) > 1:
-            more, sure = ablations(learned, start=start, truth=truth, seed=seed)
+            more = ablations(learned, start=start, truth=truth, seed=seed)
         scores += [{"fold": fold, **row} for row in rows + more]
         if seed == SEEDS[0]:
             hacks += [{"fold": fold, **row} for row in hacked(learned, start=start, truth=truth, seed=seed)]
-        cover += [{"fold": fold, **row} for row in sure]
-    return {"scores": pd.DataFrame(scores), "hacks": pd.DataFrame(hacks), "cover": pd.DataFrame(cover)}
+    return {"scores": pd.DataFrame(scores), "hacks": pd.DataFrame(hacks)}
 
 
 def judged(name: str, cells, folds, *, control: str, case: str) -> list[dict]:

@@ -32,16 +32,14 @@ KEYS = ["setting", "seed", "fold", "case", "cell_type", "donor"]
 
 
 def summarise(tables: dict[str, pd.DataFrame], verdicts: pd.DataFrame) -> dict:
-    """Return plain values: methods, hacks and coverage per setting."""
-    found: dict = {"settings": {}, "hacks": [], "coverage": []}
+    """Return plain values: methods and hacks per setting."""
+    found: dict = {"settings": {}, "hacks": []}
     for (role, name), part in tables["scores"].groupby(["role", "setting"], sort=False):
         found["settings"][name] = {"role": role, **one_setting(part, verdicts)}
     hacks = tables["hacks"]
     for name, part in hacks.groupby("setting", sort=False):
         nothing = tables["scores"].query("setting == @name and method == @NO_CHANGE").set_index(KEYS)[DISTANCE]
         found["hacks"] += gains(name, part, nothing)
-    for name, part in tables["cover"].groupby("setting", sort=False):
-        found["coverage"].append({"setting": name, **part[["all", "largest"]].mean().round(3)})
     return found
 
 

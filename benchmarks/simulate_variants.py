@@ -1,4 +1,4 @@
-"""Variants of a simulation for its benchmark: the model without parts, a baseline with known hacks, coverage."""
+"""Variants of a simulation for its benchmark: the model without parts, and a baseline with known hacks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ import scipy.sparse as sp
 from scssl.tasks.simulate.judge import paired
 from scssl.tasks.simulate.learn import learn
 from scssl.tasks.simulate.predict import MODEL, Targets, by_baselines, by_model, populate
-from scssl.tasks.simulate.pseudobulks import OFFSET, PLAIN, SCALE, bulk
 from scssl.tasks.simulate.scoring import FEWEST, Judged, log_values, score_groups
 
 HACKED = "cell-type mean shift"
-Z90 = 1.645
-CHANGED = 50
-"""Genes with the largest measured changes, for their own coverage."""
 
 
 def groups_of(learned, *, start, truth):
@@ -36,7 +32,7 @@ def groups_of(learned, *, start, truth):
 
 
 def ablations(learned, *, start, truth, seed: int):
-    """Score the model with types alike in codes only, in expression only, in neither; and its coverage."""
+    """Score the model with types alike in codes only, in expression only, in neither."""
     targets, judged = groups_of(learned, start=start, truth=truth)
     blind = replace(targets, cells=replace(targets.cells, codes=np.zeros_like(targets.cells.codes)))
     no_codes = replace(learned, codes=np.zeros_like(learned.codes))
@@ -47,34 +43,7 @@ def ablations(learned, *, start, truth, seed: int):
         "model, neither": by_model([(1.0, replace(no_codes, space=space))], blind, seed=seed),
     }
     populations = {name: populate(name, moved, targets, learned=learned, seed=seed) for name in moved}
-    rows = [row for row in score_groups(judged, populations, seed=seed) if row["method"] in moved]
-    return rows, coverage(by_model([(1.0, learned)], targets, seed=seed), targets, judged)
-
-
-def coverage(moved, targets, judged):
-    """Return how often the measured change lies within the 90 % interval of the prediction, both errors included."""
-    rows = []
-    for number, one in enumerate(judged):
-        if one is None:
-            continue
-        found = bulk(one.truth)
-        before, after = np.log1p(SCALE * targets.bulks[number].share), np.log1p(SCALE * found.share)
-        level = SCALE * found.share
-        error = np.sqrt(found.variance[:-1]) * (OFFSET + level) / (PLAIN + level)
-        change, width = after - before, np.sqrt(moved.sd[number] ** 2 + error**2)
-        inside = np.abs(change - moved.change[number]) <= Z90 * width
-        seen = (
-            one.truth.sum(axis=0).A1 if hasattr(one.truth.sum(axis=0), "A1") else np.ravel(one.truth.sum(axis=0))
-        ) >= 20
-        large = np.argsort(-np.abs(change))[:CHANGED]
-        rows.append(
-            {
-                "group": " | ".join(one.key),
-                "all": inside[seen].mean() if seen.any() else np.nan,
-                "largest": inside[large].mean(),
-            }
-        )
-    return rows
+    return [row for row in score_groups(judged, populations, seed=seed) if row["method"] in moved]
 
 
 def hacked(learned, *, start, truth, seed: int):

@@ -247,6 +247,21 @@ def test_wrong_arguments_are_explained(adata, arguments, message):
         scssl.pretrain(adata, **{"max_epochs": 1, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"epochs": 1}, "has no option 'epochs'; give max_epochs="),
+        ({"learning_rate": 0.1}, r"give overrides=\['optimiser.learning_rate=...'\]"),
+        ({"hidden": [8]}, r"give overrides=\['architecture.hidden=...'\]"),
+        ({"pretxt": "byol"}, "did you mean pretext="),
+        ({"wings": 2}, "there are: data, preset, pretext"),
+    ],
+)
+def test_an_option_of_another_name_is_answered_with_the_right_one(adata, option, words):
+    with pytest.raises(TypeError, match=words):
+        scssl.pretrain(adata, **option)
+
+
 def test_resume_keeps_its_settings(adata, interrupted):
     with pytest.raises(SettingsError, match="leave out preset, max_epochs"):
         scssl.pretrain(adata, preset="small", max_epochs=3, out=interrupted, resume=True)

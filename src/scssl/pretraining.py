@@ -25,6 +25,7 @@ from scssl.ranks import Ranks, check_devices
 from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments, merge
 from scssl.training.devices import resolve_device
 from scssl.training.loggers import check_loggers
+from scssl.training.options import with_advice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from scssl.training.loggers import LoggerName
 
 
+@with_advice
 def pretrain(
     data: Corpus | AnnData | Path | str,
     *,

@@ -20,6 +20,8 @@ TUNED = 3.5e10
 """The same of training on labels."""
 STEP = 0.01
 """Seconds that a step of it takes at least: of few cells, more than their products."""
+OTHERS = {"xgboost": (2.0, 0.015), "celltypist": (1.0, 0.001), "scvi": (15.0, 0.02), "scanvi": (25.0, 0.03)}
+"""Of methods of other packages the seconds at least, and per cell that they learn from."""
 START_UP = 8.0
 """Seconds until a process has loaded its libraries."""
 PROCESS_GB = 1.3
@@ -68,6 +70,9 @@ def estimate(work: Work, networks: Sequence[Network], jobs_left: Sequence[Job], 
         if mode in {"finetune", SCRATCH}:
             genes = measured if mode == SCRATCH else n_genes
             seconds += seconds_to_tune(n, weights=genes * width, scratch=mode == SCRATCH)
+        elif job.method in OTHERS:
+            start, each = OTHERS[job.method]
+            seconds += start + each * n
         else:
             seconds += 0.5 + n * (measured if job.method == "logistic" else 100) * 4e-7
     seconds = seconds / workers + START_UP

@@ -147,7 +147,7 @@ def test_an_interrupted_study_goes_on(done, two_studies, tiny_corpus, tiny_plan,
 
 
 @pytest.mark.slow
-def test_results_do_not_depend_on_the_number_of_jobs(
+def test_results_do_not_depend_on_the_number_of_workers(
     two_studies, tiny_corpus, tiny_plan, tmp_path, monkeypatch, brief_finetuning
 ):
     # Other processes know nothing of a shorter fine-tuning.
@@ -313,7 +313,7 @@ def test_mistakes_in_plans(two_studies, tiny_corpus, tmp_path):
         get_plan("quick", modes=("probe",))
     with pytest.raises(SettingsError, match="baseline 'pca2'"):
         list_methods(get_plan("quick", baselines=("pca2",)))
-    with pytest.raises(SettingsError, match="jobs is 0"):
+    with pytest.raises(SettingsError, match="workers is 0"):
         study(two_studies, tiny_corpus, "quick", tmp_path / "out", workers=0)
     assert not (tmp_path / "out").exists()
 

@@ -36,7 +36,7 @@ def main() -> None:
         )  # fmt: skip
         used = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
         cost = {
-            "jobs": given.jobs,
+            "workers": given.workers,
             "seconds": round(time.time() - started),
             "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in used)),
         }

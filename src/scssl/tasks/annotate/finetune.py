@@ -163,7 +163,8 @@ def _said(choice: Choice, *, unit: str, name: str) -> dict[str, Any]:
             name, unit, min(loss for share, loss in losses.items() if share != "0"), losses["0"],
         )  # fmt: skip
     elif losses:
-        logger.info("%s: by held-out %s, %s is used (%g fine-tuned)", name, unit, used, choice.share)
+        little = "; cells of the same donors say little of another study" if unit == "cells" else ""
+        logger.info("%s: by held-out %s, %s is used (%g fine-tuned)%s", name, unit, used, choice.share, little)
     return {"used": used, "share": choice.share, "held_out_loss": losses}
 
 

@@ -19,6 +19,7 @@ def test_a_few_lines_say_what_changes_most_where_and_how_sure(fitted, study):
     assert max(map(len, said)) < 260
     n = len(found.found)
     assert said[0].startswith("'disease' was compared with 'healthy': 4 against 4 donors, 3 cell types.")
+    assert said[0].endswith("The smallest p-value that permutations allow is 0.029.")
     assert f"{n} of {found.answers['p_value'].notna().sum()} questions" in said[0]
     assert said[1].startswith("Cells that move furthest")
     assert said[1].split("): ")[1].startswith(shifted)
@@ -34,8 +35,9 @@ def test_a_few_lines_say_what_changes_most_where_and_how_sure(fitted, study):
 def test_what_cannot_be_shown_or_known_is_said(study, pairs, asked):
     few = Comparer(use_rep="X_rep", kinds=["state", "composition"]).fit(pairs, **asked).comparison
     said = " ".join(brief(few))
-    assert "4 pairs" in said
-    assert "With 4 pairs no permutation has a p-value below 0.12, so none of this can be shown" in said
+    assert "4 pairs (each donor with itself)" in said
+    assert "The smallest p-value that permutations allow is 0.12." in said
+    assert "So few donors can show none of this." in said
     donors = study.obs.groupby("condition", observed=True)["donor"].first().tolist()
     alone = Comparer(use_rep="X_rep", kinds=["state", "composition"])
     said = brief(alone.fit(study[study.obs["donor"].isin(donors)].copy(), **asked).comparison)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from scssl.tasks.compare.answers import MODULE, number
+from scssl.tasks.compare.answers import HINT, MODULE, number
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -33,9 +33,11 @@ def brief(found: Comparison) -> list[str]:
     n_control, n_case = int(settings["n_donors_control"]), int(settings["n_donors_case"])
     paired = bool(settings["compared_as_pairs"])
     units = f"{n_control} pair{'s' * (n_control != 1)}" if paired else f"{n_control} against {n_case} donors"
+    whom = f"{units} (each donor with itself)" if paired else units
+    smallest = float(answers["smallest_p"].astype(float).min())
     tested = int(answers["p_value"].notna().sum())
     said = [f"WARNING: {words}." for words in found.warnings]
-    head = f"{settings['case']!r} was compared with {settings['control']!r}: {units}, {settings['n_types']} cell types"
+    head = f"{settings['case']!r} was compared with {settings['control']!r}: {whom}, {settings['n_types']} cell types"
     if min(n_control, n_case) < 2:
         said.append(
             f"{head}. Fewer than two donors on a side: nothing was tested, and nothing can be known about other "
@@ -45,15 +47,17 @@ def brief(found: Comparison) -> list[str]:
         said.append(
             f"{head}. {len(found.found)} of {tested} questions have a clear answer at a false discovery rate of "
             f"{float(settings['fdr']):.0%}."
+            + f" The smallest p-value that permutations allow is {number(smallest)}."
+            * bool(np.isfinite(smallest))
         )
-    lines = (_states(answers, units), *(_many(found, kind) for kind in MANY), _shares(found))
+    lines = (_states(answers), *(_many(found, kind) for kind in MANY), _shares(found))
     said += [line for line in lines if line]
     if found.notes:
         said.append(f"Took no part: {'; '.join(note.removesuffix(' take no part') for note in found.notes)}.")
     return said
 
 
-def _states(answers: pd.DataFrame, units: str) -> str:
+def _states(answers: pd.DataFrame) -> str:
     asked = answers[(answers["kind"] == "state") & answers["effect"].notna()]
     if asked.empty:
         return ""
@@ -63,16 +67,12 @@ def _states(answers: pd.DataFrame, units: str) -> str:
         for row in asked.head(LISTED).to_dict(orient="records")
     ]
     line = f"Cells that move furthest (1: the usual distance between two cell types): {', '.join(first)}."
-    smallest = asked["smallest_p"].astype(float).min()
-    donors = asked[asked["unit"] == "donor"]
     n_found = int(asked["found"].astype(bool).sum())
     if n_found > LISTED:
         line += f" In all, {n_found} of {len(asked)} types are found to move."
-    elif len(donors) and not n_found:
-        why = "None is found"
-        if smallest > 0.05:
-            why = f"With {units} no permutation has a p-value below {number(smallest)}, so none of this can be shown"
-        line += f" {why}."
+    elif not n_found and (asked["unit"] == "donor").any():
+        hopeless = float(asked["smallest_p"].astype(float).min()) > HINT
+        line += " So few donors can show none of this." if hopeless else " None of this is found."
     return line
 
 

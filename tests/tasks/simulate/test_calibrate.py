@@ -137,6 +137,9 @@ def test_what_is_said():
     assert Calibration().describe("model", ["type"]) == "for new cell types not calibrated, likely too small"
     assert Calibration.from_dict(known.to_dict()) == known
     assert Calibration.from_dict({}) == Calibration()
+    for knots, factors in (([0.1], []), ([], []), ([0.1], [-1.0]), ([0.1], ["x"]), ([0.1], [float("nan")])):
+        with pytest.raises(ValueError, match=r"knots and factors|could not convert|inhomogeneous"):
+            Widening(knots=knots, factors=factors, n_folds=3, before=0.7, after=0.9)
 
 
 def test_what_measured_cells_leave_of_a_prediction(treated):

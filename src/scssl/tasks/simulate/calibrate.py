@@ -64,6 +64,12 @@ class Widening:
     after: float
     """The same with factors found on the other folds."""
 
+    def __post_init__(self) -> None:
+        values = np.array([self.knots, self.factors], dtype=np.float64)
+        if values.ndim != 2 or values.size == 0 or not (values > 0).all() or not np.isfinite(values).all():
+            message = "knots and factors of uncertainties must be as many, and above 0"
+            raise ValueError(message)
+
     def widen(self, sd: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return wider standard deviations."""
         at = np.log(np.maximum(sd, 1e-12))
@@ -129,7 +135,8 @@ class Calibration:
             method: {axis: Widening(**one) for axis, one in axes.items()}
             for method, axes in content.get("widenings", {}).items()
         }
-        return cls(donors=content.get("donors", []), folds=content.get("folds", {}), widenings=widenings)
+        folds = {str(axis): int(n) for axis, n in content.get("folds", {}).items()}
+        return cls(donors=[str(name) for name in content.get("donors", [])], folds=folds, widenings=widenings)
 
 
 def calibrate(

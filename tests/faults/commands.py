@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import shutil
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,6 +81,36 @@ def that_read_a_model(base: Base, model: Path, out: Path) -> dict[str, list[obje
         "integrate": ["integrate", file, "--model", model, "--batch", "donor", "--out", out / "o.h5ad"],
         "reconstruct": ["reconstruct", file, "--model", model, "--out", out / "o.h5ad"],
     }  # fmt: skip
+
+
+def without_privileges(do):
+    """Call a function as somebody who may only do what permissions say, also where the tests are run by root.
+
+    Root's privileges are the thread's own on Linux: it is given up in a thread made for that, and what that returns or
+    raises is returned or raised here.
+    """
+    if os.geteuid() != 0:
+        return do()
+    made = []
+
+    def alone():
+        try:
+            # No capability at all, neither in effect nor permitted nor inheritable; the first words are a version and a
+            # thread, this one.
+            nothing = (ctypes.c_uint32 * 6)()
+            if ctypes.CDLL(None, use_errno=True).capset((ctypes.c_uint32 * 2)(0x20080522, 0), nothing):
+                raise OSError(ctypes.get_errno(), "capset")
+            made.append((do(), None))
+        except BaseException as error:  # noqa: BLE001 (raised again below)
+            made.append((None, error))
+
+    thread = threading.Thread(target=alone)
+    thread.start()
+    thread.join()
+    [(value, error)] = made
+    if error is not None:
+        raise error
+    return value
 
 
 def content(*paths: Path) -> Mapping[Path, bytes]:

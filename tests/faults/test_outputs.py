@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 
 import anndata
 import pytest
 
-from tests.faults.commands import all_refused, content, refused, that_read_cells
+from tests.faults.commands import (
+    all_refused,
+    content,
+    refused,
+    that_read_a_corpus,
+    that_read_a_model,
+    that_read_cells,
+    without_privileges,
+)
 
 WRITE_A_FOLDER = ("build", "pretrain", "study target")
 
@@ -72,13 +79,30 @@ def test_places_of_side_results_that_cannot_be_written(base, tmp_path, out, caps
         all_refused(capsys, chosen, out=out, words="", names=[file], untouched=[tmp_path, base.file])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_folders_without_permission(base, tmp_path, out, capsys):
     locked = tmp_path / "locked"
     locked.mkdir()
     locked.chmod(0o555)
     commands = {name: placed(argv, locked / place.name) for name, (argv, place) in writing(base, out).items()}
-    all_refused(capsys, commands, out=out, words="", names=[locked], untouched=[tmp_path, base.file])
+    expected = {"out": out, "words": "", "names": [locked], "untouched": [tmp_path, base.file]}
+    without_privileges(lambda: all_refused(capsys, commands, **expected))
+
+
+def test_files_without_permission(base, tmp_path, out, capsys):
+    hidden, model, corpus = (tmp_path / name for name in ("hidden.h5ad", "model", "corpus"))
+    shutil.copy(base.file, hidden)
+    shutil.copytree(base.model, model)
+    shutil.copytree(base.corpus, corpus)
+    for file in (hidden, model / "model.safetensors", corpus / "genes.tsv"):
+        file.chmod(0)
+    every = {
+        hidden: that_read_cells(base, hidden, out),
+        model / "model.safetensors": that_read_a_model(base, model, out),
+        corpus / "genes.tsv": that_read_a_corpus(base, corpus, out),
+    }
+    for file, commands in every.items():
+        expected = {"out": out, "words": "", "names": [file.name]}
+        without_privileges(lambda commands=commands, expected=expected: all_refused(capsys, commands, **expected))
 
 
 def no_space(*_args, **_kwargs):

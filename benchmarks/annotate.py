@@ -10,8 +10,8 @@ variable genes, masked, 10 epochs) hold no cell of the query: see `benchmarks.an
 
 PEERS_PYTHON is a Python with celltypist (which needs scikit-learn below 1.8), scvi-tools and xgboost; without it they
 are left out. What is done is kept in DIR, so that an interrupted run goes on. About 4 CPU minutes per seed for scssl
-and baselines, and 30 with peers, most of it scANVI's. Intervals: 95 %, of the first seed, donors drawn with
-replacement where there are at least five, or else cells, which says nothing about new donors.
+and baselines, and 30 with peers, most of it scANVI's. Intervals: 95 %, seeds drawn with replacement, and
+donors where there are at least five, or else cells, which says nothing about new donors.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import scssl
 from benchmarks import protocol
 from benchmarks.annotation_tasks import FOLDS, Task, build_corpora, list_tasks
 from scssl.metrics import classification_scores
-from scssl.study.bootstrap import choose_units, count, interval
+from scssl.study.bootstrap import MIN_DONORS, choose_units, count, interval
 from scssl.tasks import Annotator
 from scssl.tasks.annotate.knn import vote
 
@@ -160,10 +160,7 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 truth = obs["label"].to_numpy(dtype=str)
                 predicted = np.concatenate([np.asarray(names, dtype=str) for names in runs["names"]])
                 found = classification_scores(truth, predicted)
-                # Cells in one order for all seeds: by donor, as folds differ between seeds.
-                names, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
-                _, donors = np.unique(obs["donor"], return_inverse=True)
-                scores.append((seed, found, names, codes.reshape(2, -1), donors))
+                scores.append((seed, found, truth, predicted, obs["donor"].to_numpy(dtype=str)))
             out.append(
                 {
                     "task": task,
@@ -181,11 +178,17 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _interval(scores: list[tuple]) -> dict[str, Any]:
-    """Interval of the first seed's macro F1: folds of donors differ between seeds, so cells do not line up."""
-    _, _, names, (truth, predicted), donors = scores[0]
-    units = choose_units(donors, truth, predicted[None])
-    counts = count(truth, predicted, units, n_classes=len(names))
-    return interval(counts[None], units).to_dict()
+    """Interval of the mean macro F1 over seeds."""
+    names = np.unique(np.concatenate([labels for _, _, *both, _ in scores for labels in both]))
+    truths, predictions = ([np.searchsorted(names, each[i]) for each in scores] for i in (2, 3))
+    donors = [np.unique(each[4], return_inverse=True)[1] for each in scores]
+    if len(np.unique(donors[0])) >= MIN_DONORS:
+        # Folds of donors differ between seeds, and with them the order of the cells, but not the donors.
+        each = [choose_units(d, t, p[None]) for d, t, p in zip(donors, truths, predictions, strict=True)]
+    else:
+        each = [choose_units(donors[0], truths[0], np.stack(predictions))] * len(scores)
+    counts = [count(t, p, u, n_classes=len(names)) for t, p, u in zip(truths, predictions, each, strict=True)]
+    return interval(np.stack(counts), each[0]).to_dict()
 
 
 if __name__ == "__main__":

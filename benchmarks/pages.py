@@ -68,7 +68,7 @@ def _naming(score: dict[str, Any] | None) -> str:
         words += " (one seed)"
     elif max(seeds) - min(seeds) > 0.0005:
         words += f" ({min(seeds):.3f}{DASH}{max(seeds):.3f})"
-    if score["task"] == TASKS[0]:
+    if score["interval"]["unit"] == "donor":
         words += f" [{score['interval']['low']:.3f}, {score['interval']['high']:.3f}]"
     return words
 

@@ -51,8 +51,8 @@ def study(
     """Say whether pre-training helps on your own labelled cells, and by how much.
 
     The same network is pre-trained or not, used in four ways, and compared with baselines on donors that none of them
-    learned from. Asked for again with the same OUT, an interrupted study goes on; more seeds or the full plan add to
-    what is there.
+    learned from. Asked for again with the same OUT, an interrupted study goes on; more seeds, or the full plan with the
+    same --folds, add to what is there.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -176,6 +177,18 @@ def shortened(path: Path | str) -> str:
     """
     home, text = str(Path.home()), str(path)
     return f"~{text[len(home) :]}" if text == home or text.startswith(f"{home.rstrip('/')}/") else text
+
+
+def at_home(text: str) -> str:
+    """Return a text, such as a command, with the user's home folder as ``~`` wherever it stands in it.
+
+    Parameters
+    ----------
+    text
+        As it is.
+    """
+    home = str(Path.home()).rstrip("/")
+    return re.sub(rf"(?<![\w/.~-]){re.escape(home)}(?=/)", "~", text) if home else text
 
 
 def expanded(path: str) -> Path:

@@ -241,6 +241,20 @@ def test_nothing_sticks_out_on_small_screens(open_page, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_tables_on_phones_break_no_words(open_page):
+    page = open_page(width=320)
+    page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+    # The pieces of a cell's text: a piece on two lines has two rectangles.
+    broken = page.locator("td").evaluate_all("""cells => cells.flatMap((cell) => [...cell.childNodes].flatMap((node) =>
+        [...node.textContent.matchAll(/\\S+/g)].filter((word) => {
+            const range = document.createRange();
+            range.setStart(node, word.index);
+            range.setEnd(node, word.index + word[0].length);
+            return new Set([...range.getClientRects()].map((box) => box.top)).size > 1;
+        }).map((word) => word[0])))""")
+    assert [word for word in broken if "-" not in word] == []
+
+
 def test_without_scripts_the_figures_and_numbers_are_there(open_page):
     page = open_page(scripts=False)
     assert section(page, "Cells").locator("img").is_visible()

@@ -43,6 +43,10 @@ def test_everything_is_written_and_nothing_else(finished):
     assert Run.open(out).to_dict() == json.loads(json.dumps(run.to_dict()))
     assert [section.kind for section in run.sections] == ["scores", "curve", *["embedding", "confusion"] * 2]
     assert len(run.timings) == 6
+    for section in run.sections[2::2]:
+        markers = section.options["features"]["Marker genes"]
+        assert len(markers) == 50
+        assert set(markers) <= set(pd.read_csv(out / section.file, nrows=1).columns)
     html = (out / "report.html").read_text()
     assert html.count("<svg") == 4
     assert "scssl demo --out out" in html

@@ -16,7 +16,7 @@ from scssl.errors import FormatError, MissingExtraError, SettingsError
 from scssl.report.cells import MAX_CELLS, MISSING_BYTE, MISSING_CODE, pack, thin
 from scssl.report.tables import MAX_ROWS, flatten, seconds, table
 
-VOID = {"meta", "link", "img", "br", "input", "hr"}
+VOID = {"meta", "link", "img", "br", "input", "hr", "wbr"}
 
 
 class Balanced(HTMLParser):
@@ -273,3 +273,24 @@ def test_colours_are_not_taken_over_from_a_column_with_many_more_names():
     colours = pd.DataFrame({"type": ["a", "b"] * 10, "set": [f"a | {i}" if i > 1 else "ab"[i] for i in range(20)]})
     kind, _ = pack(np.zeros((20, 2)), colours, panels=["type"])["columns"]
     assert kind["names"] == ["a", "b"]
+
+
+def test_paths_of_the_users_machine_are_not_spread(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    run = report.Run(title="R", command="scssl embed '/home/ada/my data/a.h5ad' --model /home/ada2/m", summary=["Done."])
+    run.settings = {"model": "/home/ada/models/m", "files": ["/home/ada/x.h5ad"], "layer": "X"}
+    run.data = [{"name": "/home/ada/my data/a.h5ad", "cells": 3}]
+    html = report.write_page(run, folder=tmp_path).read_text()
+    assert "/home/ada/" not in html
+    assert "scssl embed &#39;~/my data/a.h5ad&#39; --model /home/ada2/m" in html
+    assert 'data-v="~/my data/a.h5ad"' in html
+    assert all(f'data-v="{value}"' in html for value in ("m", "x.h5ad", "X"))
+
+
+def test_words_in_tables_are_broken_after_signs_only(tmp_path):
+    run = report.Run(title="R", summary=["Done."], settings={"held_out.rejected_wrongly": "f" * 64, "short_name": "a<b"})
+    html = report.write_page(run, folder=tmp_path).read_text()
+    assert ">held_<wbr>out.<wbr>rejected_<wbr>wrongly</td>" in html
+    assert f">{'f' * 24}<wbr>{'f' * 24}<wbr>{'f' * 16}</td>" in html
+    assert ">short_name</td>" in html
+    assert ">a&lt;b</td>" in html

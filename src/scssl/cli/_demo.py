@@ -114,7 +114,8 @@ def run_demo(out: Path, *, plan: Plan, command: str) -> Run:
     shutil.copyfile(out / "model" / "history.csv", out / "history.csv")
     run.sections = first_sections(plan)
     for name, stem in ((ATLAS, "atlas"), (PBMC, "pbmc")):
-        run.sections += cell_sections(out, stem, name, by_model[name].annotation, layouts[name])
+        query = next(c.query for c in comparisons if c.name == name)
+        run.sections += cell_sections(out, stem, name, by_model[name].annotation, layouts[name], query)
     tell(run, scores, corpus=corpus, model=model, plan=plan)
     run.save(out)
     write_capsule(

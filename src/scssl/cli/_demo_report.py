@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
 
+from scssl.report.file_cells import choose_genes, gene_names, unique_names
+from scssl.report.markers import log_expression
 from scssl.report.run import Run, Section
 from scssl.report.style import category_order
 from scssl.report.tables import seconds
@@ -15,7 +19,7 @@ from scssl.words import count
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
+    from anndata import AnnData
 
     from scssl.cli._demo import Plan
     from scssl.corpus import Corpus
@@ -50,7 +54,9 @@ def first_sections(plan: Plan) -> list[Section]:
     ]
 
 
-def cell_sections(out: Path, stem: str, name: str, annotation: Annotation, layout: np.ndarray) -> list[Section]:
+def cell_sections(
+    out: Path, stem: str, name: str, annotation: Annotation, layout: np.ndarray, query: AnnData
+) -> list[Section]:
     """Write cells and confusion of one query, and say how the report shows them."""
     several = len(set(annotation.obs["donor"])) > 1
     cells = pd.DataFrame(layout, columns=["x", "y"]).round(4)
@@ -58,6 +64,11 @@ def cell_sections(out: Path, stem: str, name: str, annotation: Annotation, layou
         cells[column] = annotation.obs[column].astype(str).to_numpy()
     cells["predicted"] = annotation.labels.astype(str)
     cells["confidence"] = annotation.confidence.round(3)
+    shown = list(cells.columns[2:])
+    X = log_expression(csr_matrix(query.X, dtype=np.float32))
+    genes, _ = choose_genes(X, np.asarray(annotation.labels, dtype=object))
+    markers = unique_names(gene_names(query.var)[genes], taken=shown)
+    cells = pd.concat([cells, pd.DataFrame(X[:, genes].toarray().round(3), columns=markers)], axis=1)
     cells.to_csv(out / f"cells_{stem}.csv", index=False)
     counts = annotation.score("cell_type").confusion
     counts = counts.reindex(index=category_order(list(counts.index)), columns=category_order(list(counts.columns)))
@@ -69,8 +80,14 @@ def cell_sections(out: Path, stem: str, name: str, annotation: Annotation, layou
             title=f"Cells as the model sees them: {place}",
             file=f"cells_{stem}.csv",
             text="UMAP of the embedding. "
-            + ("Good: cells of one type lie together, and donors mix within a type." if several else "").strip(),
-            options={"colour": ["cell_type", "donor" if several else "predicted"]},
+            + ("Good: cells of one type lie together, and donors mix within a type. " if several else "")
+            + f"The colour can also be one of {len(markers)} genes, those that set the predicted types apart most "
+            "(log1p of counts per 10,000).",
+            options={
+                "colour": ["cell_type", "donor" if several else "predicted"],
+                "hover": shown,
+                "features": {"Marker genes": markers},
+            },
         ),
         Section(
             kind="confusion",

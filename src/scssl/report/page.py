@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scssl import __version__
+from scssl.environment import at_home
 from scssl.errors import DataError, FormatError, SettingsError, import_extra
 from scssl.report.cells import pack, thin
 from scssl.report.compare import DRAWN, IN_WORDS, draw
@@ -31,7 +32,7 @@ from scssl.report.simulate import SECTIONS, draw_simulated
 from scssl.report.study import differences, learning_curves, method_scores, type_scores
 from scssl.report.study_run import is_study_folder, run_of_study
 from scssl.report.style import RC, TEXT
-from scssl.report.tables import flatten, seconds, table
+from scssl.report.tables import breakable, flatten, seconds, table
 from scssl.words import count
 
 if TYPE_CHECKING:
@@ -124,9 +125,11 @@ def write_page(run: Run, *, folder: str | Path, out: str | Path | None = None, o
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters["breakable"] = breakable
     markup = environment.from_string((assets / "page.html.j2").read_text(encoding="utf-8"))
     html = markup.render(
         run=run,
+        command=at_home(run.command),
         facts=_facts(run),
         parts=[_part(section, folder, f"figure-{i}-") for i, section in enumerate(run.sections, start=1)],
         details=_details(run),
@@ -320,7 +323,8 @@ def _details(run: Run) -> list[dict[str, Any]]:
         steps["share"] = [f"{s / max(sum(run.timings.values()), 1e-9):.0%}" for s in run.timings.values()]
         found.append({"title": "How long it took", **table(steps, name="timings.csv")})
     if run.data:
-        found.append({"title": "What went in", **table(pd.DataFrame(run.data), name="data.csv")})
+        inputs = [{key: at_home(v) if isinstance(v, str) else v for key, v in one.items()} for one in run.data]
+        found.append({"title": "What went in", **table(pd.DataFrame(inputs), name="data.csv")})
     return found
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,10 @@ import pandas as pd
 
 MAX_ROWS = 1000
 """Rows shown in the page."""
+SHORT = 10
+"""Words of so many letters are never broken."""
+LONGEST = 24
+"""Letters that have to be side by side at most."""
 
 
 def table(data: pd.DataFrame, *, name: str) -> dict[str, Any]:
@@ -61,6 +67,32 @@ def _cell(value: Any, column: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": str(value), "raw": str(value), "number": number}
 
 
+def breakable(text: str) -> Any:
+    """Return a text as HTML that may be broken after the signs in its words, and nowhere else within them.
+
+    Narrow columns then break "mean_confidence" before "confidence", rather than anywhere. Words without any sign, such
+    as checksums, may be broken every 24 letters.
+
+    Parameters
+    ----------
+    text
+        As it is.
+
+    Examples
+    --------
+    >>> str(breakable("scores.mean_confidence < 1"))
+    'scores.<wbr>mean_<wbr>confidence &lt; 1'
+    """
+    from markupsafe import Markup, escape
+
+    words = []
+    for word in re.split(r"(\s+)", text):
+        parts = re.split(r"(?<=\w[._/\\|=,:+-])(?=\w)", word) if len(word) > SHORT else [word]
+        parts = [part[i : i + LONGEST] for part in parts for i in range(0, max(len(part), 1), LONGEST)]
+        words.append(Markup("<wbr>").join(escape(part) for part in parts))
+    return Markup("").join(words)
+
+
 def flatten(content: Mapping[str, Any], *, prefix: str = "") -> list[tuple[str, str]]:
     """List nested settings as (dotted name, value) pairs.
 
@@ -82,10 +114,26 @@ def flatten(content: Mapping[str, Any], *, prefix: str = "") -> list[tuple[str, 
         if isinstance(value, Mapping):
             found.extend(flatten(value, prefix=f"{name}."))
         elif isinstance(value, list | tuple):
-            found.append((name, ", ".join(map(str, value))))
+            found.append((name, ", ".join(named(str(one)) for one in value)))
         else:
-            found.append((name, "" if value is None else str(value)))
+            found.append((name, "" if value is None else named(str(value))))
     return found
+
+
+def named(text: str) -> str:
+    """Return the name of a file in place of its whole path, which is said where inputs and command are.
+
+    Parameters
+    ----------
+    text
+        Any value of a setting.
+
+    Examples
+    --------
+    >>> named("/home/ada/data/cells.h5ad"), named("data/cells.h5ad"), named("a/b of it")
+    ('cells.h5ad', 'data/cells.h5ad', 'a/b of it')
+    """
+    return Path(text).name or text if text.startswith(("/", "~/")) and "\n" not in text else text
 
 
 def seconds(duration: float) -> str:

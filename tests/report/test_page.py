@@ -277,7 +277,7 @@ def test_colours_are_not_taken_over_from_a_column_with_many_more_names():
 
 def test_paths_of_the_users_machine_are_not_spread(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
-    run = report.Run(title="R", command="scssl embed '/home/ada/my data/a.h5ad' --model /home/ada2/m", summary=["Done."])
+    run = report.Run(title="R", command="scssl embed '/home/ada/my data/a.h5ad' --model /home/ada2/m")
     run.settings = {"model": "/home/ada/models/m", "files": ["/home/ada/x.h5ad"], "layer": "X"}
     run.data = [{"name": "/home/ada/my data/a.h5ad", "cells": 3}]
     html = report.write_page(run, folder=tmp_path).read_text()
@@ -288,7 +288,7 @@ def test_paths_of_the_users_machine_are_not_spread(tmp_path, monkeypatch):
 
 
 def test_words_in_tables_are_broken_after_signs_only(tmp_path):
-    run = report.Run(title="R", summary=["Done."], settings={"held_out.rejected_wrongly": "f" * 64, "short_name": "a<b"})
+    run = report.Run(title="R", settings={"held_out.rejected_wrongly": "f" * 64, "short_name": "a<b"})
     html = report.write_page(run, folder=tmp_path).read_text()
     assert ">held_<wbr>out.<wbr>rejected_<wbr>wrongly</td>" in html
     assert f">{'f' * 24}<wbr>{'f' * 24}<wbr>{'f' * 16}</td>" in html

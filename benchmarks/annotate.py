@@ -60,6 +60,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         corpora = build_corpora(folder)
         rows: list[dict[str, Any]] = []
+        failed: list[dict[str, Any]] = []
         for seed in range(given.seeds):
             for task in list_tasks(folder, seed=seed):
                 if given.tasks and task.name not in given.tasks.split(","):
@@ -67,7 +68,13 @@ def main() -> None:
                 for method in methods:
                     if given.only_kept and not _kept(task, method, seed=seed, folder=folder).is_file():
                         continue
-                    found = predict(task, method, corpora=corpora, seed=seed, folder=folder, peers=peers)
+                    try:
+                        found = predict(task, method, corpora=corpora, seed=seed, folder=folder, peers=peers)
+                    except subprocess.CalledProcessError as error:
+                        # Of another package: the others are not to wait for it.
+                        failed.append({"task": task.name, "part": task.part, "method": method, "seed": seed})
+                        print(failed[-1], error, flush=True)
+                        continue
                     rows.append({"task": task.name, "part": task.part, "method": method, "seed": seed, **found})
                     print(task.name, task.part, method, seed, found["cpu_seconds"], flush=True)
     parts = pd.DataFrame(rows).groupby(["task", "method", "seed"])["part"].nunique()
@@ -76,7 +83,7 @@ def main() -> None:
     protocol.write(
         "annotate",
         command="OMP_NUM_THREADS=1 PEERS_PYTHON=... python -m benchmarks.annotate",
-        result={"epochs": EPOCHS, "scores": table},
+        result={"epochs": EPOCHS, "scores": table, "failed": failed},
     )
     print(pd.DataFrame(table).drop(columns=["interval"]).to_string())
 

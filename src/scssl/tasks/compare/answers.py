@@ -111,7 +111,7 @@ def _composition(
     row = part.iloc[0]
     words = (
         f"share of cells {_percent(row['share_control'])} -> {_percent(row['share_case'])} "
-        f"(log2 ratio {row['log2_ratio']:+.2f}{_interval(row)})"
+        f"(log2 ratio, against the mean of all types, {row['log2_ratio']:+.2f}{_interval(row)})"
     )
     return words, {"effect": row["log2_ratio"], "low": row["low"], "high": row["high"]}
 

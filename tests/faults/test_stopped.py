@@ -1,0 +1,67 @@
+"""Ctrl-C in every command, after a share of its work: one line, nothing half-written, and nothing changed."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from scssl.cli.app import main
+from tests.faults.commands import content
+from tests.faults.test_everywhere import NAMES, commands, inputs, outcome
+
+__all__ = ["inputs"]  # a fixture
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief_finetuning")]
+
+KEPT = {"build": {".c.building"}, "pretrain": {"m"}, "study": {"study"}}
+"""What may stay, to be gone on with."""
+
+
+def stopped(argv, *, after):
+    """Run a command and interrupt it after some seconds of computing; return its code.
+
+    None if it was done before. Computing is counted, not time, so that it is the same work on a busy machine.
+    """
+    alarm, interrupt = signal.getsignal(signal.SIGVTALRM), signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGVTALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_VIRTUAL, after)
+    try:
+        return main([*map(str, argv)])
+    except KeyboardInterrupt:
+        return None
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, alarm)
+        signal.signal(signal.SIGINT, interrupt)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interrupted_command_leaves_nothing_half_written(inputs, tmp_path, capsys, name):
+    before, out = content(inputs), tmp_path / "out"
+    for _ in range(2):  # the second time nothing is loaded or compiled any more
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        began = time.process_time()
+        assert main([*map(str, commands(inputs, out)[name])]) == 0
+        whole = time.process_time() - began
+    expected, finished = outcome(out), {path.name for path in out.iterdir()}
+    codes = []
+    for moment in np.random.default_rng(len(name)).uniform(0.05, 0.9, size=2):
+        shutil.rmtree(out)
+        out.mkdir()
+        capsys.readouterr()
+        codes.append(stopped(commands(inputs, out)[name], after=moment * whole))
+        err = capsys.readouterr().err
+        assert codes[-1] in (0, 130, None)
+        assert "Traceback" not in err
+        if codes[-1] == 130:
+            assert err.splitlines()[-1].startswith("error: interrupted"), err
+        assert {path.name for path in out.iterdir()} <= finished | KEPT.get(name, set())
+        for key, values in outcome(out).items():
+            if key.split("/")[0] not in KEPT.get(name, set()):
+                np.testing.assert_array_equal(values, expected[key], err_msg=key)
+        assert content(inputs) == before
+    assert 130 in codes or whole < 0.2

@@ -2,15 +2,80 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+from scssl.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+MAX_BYTES: Final = 2**28
+"""Descriptions that are larger are not read."""
+
+
+def read_described(
+    file: Path,
+    *,
+    named: str,
+    kind: str,
+    newest: int,
+    version: str = "format_version",
+    largest: int = MAX_BYTES,
+    fix: str = "",
+) -> tuple[dict[str, Any], str]:
+    """Read a JSON file that says what it is, and that somebody else may have written or altered.
+
+    Parameters
+    ----------
+    file
+        The file, which is there.
+    named
+        What it describes, with its article, for messages.
+    kind, newest
+        Its ``format``, and the newest version of it that is known here.
+    version
+        Key of the version.
+    largest
+        Bytes from which on it is not read.
+    fix
+        What to do with one that is no JSON; "" for nothing.
+
+    Returns
+    -------
+    dict
+        What it holds.
+    str
+        Its text, which checksums are of.
+
+    Raises
+    ------
+    FormatError
+        If it is too large, malformed, of another kind, or of a later version.
+    """
+    if (size := file.stat().st_size) > largest:
+        message = f"{file} is larger than that of {named} ever is ({size:,} bytes)"
+        raise FormatError(message)
+    try:
+        text = file.read_bytes().decode()
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = f"{file} is not JSON: {error}{fix and f'. {fix}'}"
+        raise FormatError(message) from error
+    if not isinstance(content, dict) or content.get("format") != kind:
+        message = f"{file} does not describe {named}"
+        raise FormatError(message)
+    number = content.get(version)
+    if not isinstance(number, int) or not 1 <= number <= newest:
+        message = f"{file} has format version {number!r}; this scssl reads up to {newest}. Run: pip install -U scssl"
+        raise FormatError(message)
+    return content, text
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scssl.corpus.format.manifest import checksum, file_entries
 from scssl.errors import FormatError, SettingsError
-from scssl.files import usual_permissions
+from scssl.files import read_described, usual_permissions
 from scssl.genes import GenePanel
 from scssl.genes.programmes import Programmes
 from scssl.model_card import card_text
@@ -200,19 +200,9 @@ def _check_size(file: Path, *, largest: int) -> None:
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
-    _check_size(file, largest=MAX_CONFIG_BYTES)
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        message = f"{file} is not JSON: {error}"
-        raise FormatError(message) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        message = f"{file} does not describe a scssl model"
-        raise FormatError(message)
-    number = manifest.get("format_version")
-    if not isinstance(number, int) or not 1 <= number <= FORMAT_VERSION:
-        message = f"{file} has format version {number!r}, this scssl reads {FORMAT_VERSION}; run: pip install -U scssl"
-        raise FormatError(message)
+    manifest, _ = read_described(
+        file, named="a scssl model", kind=FORMAT, newest=FORMAT_VERSION, largest=MAX_CONFIG_BYTES
+    )
     wrong = [key for key, kind in _REQUIRED.items() if not isinstance(manifest.get(key), kind)]
     if not wrong and not all(isinstance(name, str) for name in manifest["sources"]):
         wrong = ["sources"]

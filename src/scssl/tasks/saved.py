@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from scssl.errors import DataError, FormatError, SettingsError
-from scssl.files import usual_permissions, why_unwritable
+from scssl.files import read_described, usual_permissions, why_unwritable
 from scssl.tasks.seal import KEYS, check, seal
 from scssl.training.config import from_dict
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 MODEL: Final = "model"
 """Folder of the model, in that of a task."""
-MAX_BYTES: Final = 2**28
-"""Settings that are larger are not read."""
 _UNUSABLE = (DataError, SettingsError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
 
 SettingsT = TypeVar("SettingsT")
@@ -164,27 +161,9 @@ class Kind:
         if not file.is_file():
             message = f"{path} is not {self.named}: it has no {self.settings}"
             raise FormatError(message)
-        if file.stat().st_size > MAX_BYTES:
-            message = f"{file} is larger than the settings of any {self.what} ({file.stat().st_size:,} bytes)"
-            raise FormatError(message)
-        try:
-            text = file.read_bytes().decode()
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            message = f"{file} is not JSON: {error}"
-            raise FormatError(message) from error
-        if not isinstance(content, dict) or content.get("format") != self.format:
-            message = f"{file} does not describe {self.named} of scssl"
-            raise FormatError(message)
-        number = content.get("format_version")
-        if not isinstance(number, int) or number > self.version:
-            message = (
-                f"{file} has format version {number!r}; this scssl reads up to {self.version}. "
-                "Run: pip install -U scssl"
-            )
-            raise FormatError(message)
+        content, text = read_described(file, named=f"{self.named} of scssl", kind=self.format, newest=self.version)
         # One that lost its version is still known by its checksums.
-        if number >= self.sealed or any(key in content for key in KEYS):
+        if content["format_version"] >= self.sealed or any(key in content for key in KEYS):
             check(file, text=text, content=content, what=self.what)
         for name, kind in self.holds.items():
             if not isinstance(content.get(name), kind):

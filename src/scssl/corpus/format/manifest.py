@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from scssl.errors import FormatError
+from scssl.files import read_described
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,22 +82,10 @@ def read_manifest(root: Path) -> dict[str, Any]:
     if not path.is_file():
         message = f"{root}: not a corpus, it has no {FILE}. A corpus is made with: scssl corpus build FILE... --out DIR"
         raise FormatError(message)
-    try:
-        text = path.read_bytes().decode()
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        message = f"{path}: not valid JSON ({error}); the file is truncated or altered. Build the corpus again"
-        raise FormatError(message) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        message = f"{path}: 'format' is not {FORMAT!r}: this is not the manifest of a corpus"
-        raise FormatError(message)
-    version = content.get("version")
-    if not isinstance(version, int) or not 1 <= version <= VERSION:
-        message = (
-            f"{path}: format version {version}, but this scssl reads versions up to {VERSION}. "
-            "Update it: pip install -U scssl"
-        )
-        raise FormatError(message)
+    content, text = read_described(
+        path, named="a corpus", kind=FORMAT, newest=VERSION, version="version", largest=LARGEST,
+        fix="The file is truncated or altered: build the corpus again",
+    )  # fmt: skip
     digest = content.get("sha256")
     blanked = text.replace(digest, _BLANK, 1) if isinstance(digest, str) and digest else text
     if hashlib.sha256(blanked.encode()).hexdigest() != digest:

@@ -157,6 +157,8 @@ def test_shifts_are_written_beside_the_cells(fitted, study):
     assert cells.uns["scssl"]["compare"]["case"] == "disease"
     with pytest.raises(DataError, match="no column 'kind'"):
         fitted.predict(cells, cell_type="kind")
+    with pytest.raises(DataError, match="an AnnData in memory, not str: read the file first"):
+        fitted.predict("cells.h5ad")
 
 
 def test_controls_against_controls(fitted, pairs, asked):

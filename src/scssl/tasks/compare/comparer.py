@@ -228,12 +228,15 @@ class Comparer:
         SettingsError
             If nothing was compared, or states were not.
         DataError
-            If the column is missing.
+            If the column is missing, or these are no cells in memory.
         """
         found = self.comparison
         if found.state.empty:
             message = "states were not compared: give the Comparer a model, or use_rep"
             raise SettingsError(message)
+        if not hasattr(cells, "obs"):
+            message = f"predict writes to an AnnData in memory, not {type(cells).__name__}: read the file first"
+            raise DataError(message)
         column = cell_type or str(found.settings["cell_type"])
         if column not in cells.obs.columns:
             message = f"obs has no column {column!r} with the cell type; there are: {', '.join(map(str, cells.obs))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -80,6 +81,28 @@ def test_arrays_that_fit_but_are_others_are_noticed(copy):
     arrays = load_file(copy / "classifier.safetensors")
     save_file({**arrays, "bias": arrays["bias"] + 1}, copy / "classifier.safetensors")
     with pytest.raises(FormatError, match=r"classifier\.safetensors: altered"):
+        Annotator.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("../../etc/passwd", {"bytes": 1, "sha256": "0"}),
+        ("/etc/passwd", {"bytes": 1, "sha256": "0"}),
+        ("a\0b", {"bytes": 1, "sha256": "0"}),
+        ("trust.safetensors", {"bytes": "many", "sha256": "0"}),
+        ("trust.safetensors", {"sha256": "0"}),
+        ("trust.safetensors", 3),
+    ],
+)
+def test_entries_that_somebody_made_up_are_refused(copy, name, entry):
+    """Also with a checksum that fits, which anybody can compute."""
+    content = json.loads((copy / KIND.settings).read_text())
+    content["files"][name] = entry
+    text = json.dumps({**content, "sha256": "0" * 64})
+    text = text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest(), 1)
+    (copy / KIND.settings).write_text(text)
+    with pytest.raises(FormatError, match="is no file of a saved annotator"):
         Annotator.load(copy)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from scssl.corpus.format.manifest import checksum, file_entries
+from scssl.corpus.format.manifest import checksum, file_entries, is_entry
 from scssl.errors import FormatError
 from scssl.model_capsule import environment
 
@@ -61,6 +61,10 @@ def check(settings: Path, *, text: str, content: Mapping[str, Any], what: str) -
         raise FormatError(message)
     for name, entry in files.items():
         file = settings.parent / name
+        # A checksum that fits can be had by anybody: nothing outside of the folder is read, and no message made of it.
+        if not is_entry(name, entry):
+            message = f"{settings}: {name!r} is no file of a saved {what}. {again}"
+            raise FormatError(message)
         if not file.is_file():
             message = f"{file}: this file of the {what} is missing. {again}"
             raise FormatError(message)

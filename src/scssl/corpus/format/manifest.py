@@ -109,13 +109,7 @@ def _entries_fit(content: Mapping[str, Any]) -> dict[str, bool]:
         and _are_names([entry["name"] for entry in sources]),
         "columns": all(isinstance(names, list) and _are_names(names) for names in content["columns"].values()),
         "settings": _is_text(content["settings"].get("split_by")),
-        "files": all(
-            _is_inside(name)
-            and isinstance(entry, dict)
-            and _is_size(entry.get("bytes"))
-            and _is_text(entry.get("sha256"))
-            for name, entry in content["files"].items()
-        ),
+        "files": all(is_entry(name, entry) for name, entry in content["files"].items()),
         "shards": all(
             isinstance(entry, dict)
             and _is_text(entry.get("path"))
@@ -129,6 +123,18 @@ def _entries_fit(content: Mapping[str, Any]) -> dict[str, bool]:
         and all(isinstance(entry, dict) and _is_tally(entry) for entry in report)
         and _are_reports(content["report"].get("files")),
     }
+
+
+def is_entry(name: str, entry: Any) -> bool:
+    """Whether this is an entry as `file_entries` makes them, of a file inside the folder.
+
+    Parameters
+    ----------
+    name, entry
+        As they were read.
+    """
+    inside = _is_inside(name) and isinstance(entry, dict)
+    return inside and _is_size(entry.get("bytes")) and _is_text(entry.get("sha256"))
 
 
 def _is_tally(entry: Mapping[str, Any]) -> bool:

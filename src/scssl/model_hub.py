@@ -89,6 +89,9 @@ def pull(hub_id: str, *, out: Path | str | None = None, overwrite: bool = False)
         return folder
     target = Path(out)
     names = taken_in(folder)
+    if not overwrite and (target / names[0]).exists():
+        message = f"{target} exists already; choose another folder, or overwrite it"
+        raise SettingsError(message)
     (target / names[0]).unlink(missing_ok=True)
     # The config last: a folder with it is complete.
     for name in reversed(names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -104,6 +105,13 @@ def test_what_is_fetched_is_checked(published, saved, tmp_path, capsys):
     assert "scssl annotate" in capsys.readouterr().out
     assert {file.relative_to(tmp_path / "mine").as_posix() for file in (tmp_path / "mine").rglob("*.*")} == FILES
     Annotator.load(tmp_path / "mine")
+    shutil.copytree(saved[0], tmp_path / "another")
+    before = (tmp_path / "another" / "annotator.json").read_bytes()
+    assert main(["models", "pull", "lab/blood", "--out", str(tmp_path / "another"), "--quiet"]) == 2
+    assert "another exists already" in capsys.readouterr().err
+    assert (tmp_path / "another" / "annotator.json").read_bytes() == before
+    assert main(["models", "pull", "lab/blood", "--out", str(tmp_path / "another"), "--overwrite", "--quiet"]) == 0
+    Annotator.load(tmp_path / "another")
     hub.repos["lab/other"] = [dict(hub.repos["lab/blood"][-1])]
     # What is in the cache already is not asked for again: another file, then.
     whole = hub.repos["lab/other"][0]["trust.safetensors"]

@@ -286,6 +286,14 @@ def test_every_job_of_the_full_plan_has_its_own_file():
     assert {job.labels for job in jobs} == {1, 10, 100, 0}
 
 
+def test_the_full_plan_adds_to_the_quick_one_of_the_same_folds():
+    splits = make_splits(np.tile([0, 1], 50), np.repeat(np.arange(10), 10), folds=3)
+    quick, full = (get_plan(name, folds=3) for name in ("quick", "full"))
+    keys = [{job.key for job in list_jobs(plan, list_methods(plan), splits)} for plan in (quick, full)]
+    assert keys[0] < keys[1]
+    assert all(getattr(quick, name) == getattr(full, name) for name in ("preset", "overrides", "epochs", "folds"))
+
+
 def test_settings_of_the_pretext_task_are_for_the_first_alone(tiny_plan):
     plan = get_plan(tiny_plan, pretexts=("masked", "vicreg"), overrides=("task.rate=0.25", "training.min_steps=7"))
     main, *others = (fitting.network_config(plan, name, seed=3) for name in ("masked", "vicreg", "none"))

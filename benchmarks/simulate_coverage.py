@@ -65,7 +65,9 @@ def main() -> None:
                 print(f"seed {seed}, {name}, {axis}: {time.perf_counter() - begin:.0f} s", flush=True)
             minutes = round((time.perf_counter() - begin) / 60, 1)
             result = {"minutes": minutes, "seeds": seed + 1, "coverage": summarise(pd.DataFrame(rows))}
-            protocol.write("simulate_coverage", command=COMMAND, result=result)
+            # Each seed takes its time: what there is so far is written, with what repeats it.
+            short = f" --seeds {seed + 1}" if seed + 1 < len(SEEDS) else ""
+            protocol.write("simulate_coverage", command=COMMAND + short, result=result)
 
 
 def summarise(table: pd.DataFrame) -> list[dict]:

@@ -74,8 +74,13 @@ def test_threads_share_it(vectors):
         for number in np.random.default_rng(seed).integers(0, 10, 300):
             assert maps.open(vectors[number])[-1] == number
 
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(use, range(4)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # or threads would hardly meet
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(use, range(60)))
+    finally:
+        sys.setswitchinterval(interval)
     assert len(maps._kept) <= 2
 
 

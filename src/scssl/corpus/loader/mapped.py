@@ -79,7 +79,8 @@ class Maps:
             array = _map(vector.path, n_bytes, vector.dtype)
             if array is None:
                 return vector
-            self._kept[key] = array
+            # Not put in place of what another thread put there: to drop that would let others in halfway.
+            array = self._kept.setdefault(key, array)
         with suppress(KeyError):  # another thread may just have dropped it
             self._kept.move_to_end(key)
         while len(self._kept) > self._most:

@@ -129,7 +129,7 @@ def test_everything_that_a_command_writes_goes_elsewhere(tmp_path):
     assert [word for word in moved if word.startswith("--")] == ["--out", "--save", "--figures", "--seed"]
     assert set(places) == {Path("b.h5ad"), Path("s"), Path("t/s")}
     assert all(new.is_relative_to(tmp_path) for new in places.values())
-    assert _repeat._place_of(tmp_path / "t" / "s", places, tmp_path) == tmp_path / "scores" / "s"
+    assert _repeat._place_of(tmp_path / "t" / "s", places, tmp_path) == tmp_path / "figures" / "s"
     assert _repeat._place_of(tmp_path / "renamed.h5ad", places, tmp_path) in places.values()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from scssl.environment import expanded
 from scssl.errors import ScsslError
+from scssl.log import logger
 from scssl.model_capsule import Finding, check_environment, check_inputs
 from scssl.words import count
 
@@ -97,7 +99,13 @@ def _difference(content: FileContent, *, name: str, model: Path, layer: Any) -> 
         cells = AnnData(source.rows(0, CELLS), var=source.var)
     with h5py.File(content.file) as store:
         stored = np.asarray(store["obsm"][name][: cells.n_obs], dtype=np.float64)
-    codes = CellModel.load(model).embed(cells, device="cpu").astype(np.float64)
+    # What is to be said of the cells was said by the run.
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        codes = CellModel.load(model).embed(cells, device="cpu").astype(np.float64)
+    finally:
+        logger.setLevel(level)
     if codes.shape != stored.shape:
         return np.inf, f"obsm[{name!r}] has {stored.shape[1]} numbers per cell, the model gives {codes.shape[1]}"
     found = float(np.abs(codes - stored).max() / max(np.abs(stored).max(), 1e-9))

@@ -12,6 +12,7 @@ from scssl.cli._annotate_outcome import outcome
 from scssl.cli._estimate import estimate, seconds_to_explain, seconds_to_learn
 from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,8 +160,10 @@ def annotate(
     )
     seconds += seconds_to_explain(model, n_cells=n_cells) if explain is not None else 0.0
     expected = estimate(file, n_cells=n_cells, n_features=n_features, n_reference=n_reference, also=seconds)
-    logger.info("%s: %s cells, by %s labelled cells of %s; %s", file.name, f"{n_cells:,}", f"{n_reference:,}", where,
-                expected)  # fmt: skip
+    logger.info(
+        "%s: %s, by %s of %s; %s", file.name, count(n_cells, "cell"), count(n_reference, "labelled cell"), where,
+        expected,
+    )  # fmt: skip
     if reference is not None and labels is not None:
         annotator = Annotator(model, **given)
         annotator.fit(

@@ -77,7 +77,7 @@ def embed(
     check_apart(model, {"--out": out})
     with open_source(file, layer=layer) as source:
         n_cells, n_features = source.n_cells, source.n_features
-    logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", estimate(file, n_cells=n_cells, n_features=n_features))
+    logger.info("%s: %s; %s", file.name, count(n_cells, "cell"), estimate(file, n_cells=n_cells, n_features=n_features))
     cell_model = load(model)
     record.lap("load the model")
     embedding = embed_cells(

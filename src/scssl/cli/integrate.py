@@ -118,7 +118,7 @@ def integrate(
     n_cells = len(cells.obs)
     also = SCORING * n_cells * scored + (60.0 if settings.get("mode") == "finetune" else 0.0)
     expected = estimate(file, n_cells=n_cells, n_features=n_features, also=also)
-    logger.info("%s: %s cells of %d batches; %s", file.name, f"{n_cells:,}", len(cells.names), expected)
+    logger.info("%s: %s of %d batches; %s", file.name, count(n_cells, "cell"), len(cells.names), expected)
     if integrator is None:
         integrator = Integrator(model, batch=column, **settings).fit(file, layer=layer, seed=seed, device=device)
     record.lap("read, embed and learn the study")

@@ -45,5 +45,6 @@ def report(
 
     path = render(run, out=out, truth=truth, overwrite=overwrite)
     size = path.stat().st_size
-    text = f"{escape(str(path))} ({size / 1e6:.1f} MB): open it in a browser."
+    shown = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+    text = f"{escape(str(path))} ({shown}): open it in a browser."
     return Outcome(result={"report": str(path), "bytes": size}, text=text)

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli.common import Common, Device, Outcome, Whole, typed
+from scssl.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def similar(
         raise SettingsError(message)
     else:
         search = SimilarCells(model, **given)
-    logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", estimate(file, n_cells=n_cells, n_features=n_features))
+    logger.info("%s: %s; %s", file.name, count(n_cells, "cell"), estimate(file, n_cells=n_cells, n_features=n_features))
     if not kept and reference is not None:
         wanted = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
         search.fit(reference, columns=wanted, layer=reference_layer, device=device)

@@ -11,6 +11,7 @@ from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.words import count
 
 if TYPE_CHECKING:
     from scssl.tasks.simulate import Simulation, SimulationScores, Simulator
@@ -118,7 +119,7 @@ def simulate(
         n_cells, n_features = source.n_cells, source.n_features
     also = 0.0 if saved else (CALIBRATING + (JUDGING if method is None else 0.0)) * n_cells * n_features / 1000
     expected = estimate(file, n_cells=n_cells, n_features=n_features, also=also)
-    logger.info("%s: %s cells; %s", file.name, f"{n_cells:,}", expected)
+    logger.info("%s: %s; %s", file.name, count(n_cells, "cell"), expected)
     if saved:
         simulator = Simulator.load(model)
     else:

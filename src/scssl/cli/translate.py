@@ -12,6 +12,7 @@ from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli._record import Record
 from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.words import count
 
 if TYPE_CHECKING:
     from scssl.tasks.translate import Translation, TranslationScores, Translator
@@ -258,7 +259,7 @@ def _outcome(
     what = "proteins" if scale.to == "protein" else "peaks"
     meaning = scale.text if written == "scaled" else f"{written} counts, at {scale.typical:,.0f} in all"
     place = "modality" if out.suffix == ".h5mu" else "obsm"
-    lines = [f"{n_features:,} {what} predicted for {n_cells:,} cells: {out}, {place} {keys[0]!r} ({meaning})."]
+    lines = [f"{n_features:,} {what} predicted for {count(n_cells, 'cell')}: {out}, {place} {keys[0]!r} ({meaning})."]
     if "held_out_pearson" in training:
         by = training["held_out_by"]
         lines.append(

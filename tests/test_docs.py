@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,11 @@ def test_citation_is_complete():
     paper = content["preferred-citation"]
     assert paper["doi"] == "10.1038/s42256-024-00934-3"
     assert {"type", "title", "authors", "journal", "year"} <= paper.keys()
+
+
+def test_every_extra_is_told_of():
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    page = (REPOSITORY / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page, flags=re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert told == set(extras)

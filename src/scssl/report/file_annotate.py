@@ -112,9 +112,7 @@ def _summary(
         n = int((labels == UNKNOWN).sum())
         second += f" {count(n, 'cell')} ({n / len(labels):.1%}) were called unknown."
     if (labels == NO_LABEL).any():
-        second += (
-            f" {count(int((labels == NO_LABEL).sum()), 'cell')} without counts on the model's genes got no label."
-        )
+        second += f" {count(int((labels == NO_LABEL).sum()), 'cell')} without counts on the model's genes got no label."
     return [first, second]
 
 

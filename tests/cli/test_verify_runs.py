@@ -84,7 +84,7 @@ def test_inputs_that_were_replaced_or_moved_are_noticed(tmp_path):
     assert check_inputs([None, {"path": 3}, {"path": "/etc/passwd"}]) == []
 
 
-def test_a_comparison_has_a_capsule_and_follows_from_its_tables(here, tmp_path, capsys):
+def test_a_comparison_has_a_capsule_and_follows_from_its_tables(here, tmp_path, capsys, monkeypatch):
     capsule = read_capsule(here / "compared")
     assert all(capsule[part] for part in PARTS)
     found = verify(capsys, here / "compared")
@@ -94,6 +94,10 @@ def test_a_comparison_has_a_capsule_and_follows_from_its_tables(here, tmp_path, 
     wrong = comparison.answers.assign(q_value=comparison.answers["q_value"] / 2)
     files.write(tmp_path / "again", replace(comparison, answers=wrong), overwrite=False)
     assert _answers(tmp_path / "again").state == "differs"
+    for settings in ({}, {"kinds": None, "fdr": 0.1}, {"kinds": ["state"], "fdr": "x"}):
+        monkeypatch.setattr(files, "read", lambda _, settings=settings: replace(comparison, settings=settings))
+        assert "cannot be asked again" in _answers(tmp_path / "again").text
+    monkeypatch.undo()
     shutil.copytree(here / "compared", tmp_path / "altered")
     (tmp_path / "altered" / "summary.txt").write_text("Everything was found.")
     assert verify(capsys, tmp_path / "altered")["files"]["state"] == "differs"

@@ -59,6 +59,7 @@ def test_what_an_old_record_does_not_say_is_not_made_up():
         ({"timings": {"fit": "long"}}, "something else than seconds"),
         ({"timings": {"fit": None}}, "something else than seconds"),
         ({"versions": [1]}, "'versions' is not a dict"),
+        ({"data": [True]}, "'data' holds something else than records"),
         ({"machine": 3}, "'machine' is not a dict"),
         ({"created": 5}, "'created' is not a str"),
         ({"sections": [{"kind": "table", "title": "T", "file": "a.csv", "options": []}]}, "options of section 'T'"),

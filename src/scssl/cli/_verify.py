@@ -147,14 +147,18 @@ def _answers(folder: Path) -> Finding:
     from scssl.tasks.compare.tables import Tables, ask
 
     found = files.read(folder)
-    kinds, fdr = tuple(found.settings["kinds"]), float(found.settings["fdr"])
     names = ("composition", "state", "genes", "programmes")
-    again = ask(Tables(**{name: getattr(found, name).copy() for name in names}), kinds=kinds, fdr=fdr)
-    both = found.answers.merge(again, on=["cell_type", "kind"], suffixes=("", "_again"))
-    wrong = len(both) != len(found.answers) or len(both) != len(again)
-    for name in ("p_value", "q_value", "n_found"):
-        values, others = both[name].to_numpy(dtype=float), both[f"{name}_again"].to_numpy(dtype=float)
-        wrong = wrong or not np.allclose(values, others, rtol=1e-6, atol=1e-12, equal_nan=True)
+    try:
+        kinds, fdr = tuple(found.settings["kinds"]), float(found.settings["fdr"])
+        again = ask(Tables(**{name: getattr(found, name).copy() for name in names}), kinds=kinds, fdr=fdr)
+        both = found.answers.merge(again, on=["cell_type", "kind"], suffixes=("", "_again"))
+        wrong = len(both) != len(found.answers) or len(both) != len(again)
+        for name in ("p_value", "q_value", "n_found"):
+            values, others = both[name].to_numpy(dtype=float), both[f"{name}_again"].to_numpy(dtype=float)
+            wrong = wrong or not np.allclose(values, others, rtol=1e-6, atol=1e-12, equal_nan=True)
+    except (KeyError, TypeError, ValueError) as error:
+        text = f"cannot be asked again: its settings or tables are not as scssl writes them ({error})"
+        return Finding(what="metrics", state="differs", text=text)
     if wrong:
         return Finding(what="metrics", state="differs", text="answers.csv does not follow from the tables of the tests")
     text = f"{len(both)} answers follow from the tables; the tests themselves were not made again (--repeat)"

@@ -160,6 +160,9 @@ class Run:
             if not isinstance(values.get(key, expected()), expected):
                 message = f"{file}: {key!r} is not a {expected.__name__}"
                 raise FormatError(message)
+        if not all(isinstance(record, dict) for record in values.get("data", [])):
+            message = f"{file}: 'data' holds something else than records"
+            raise FormatError(message)
         if not all(isinstance(seconds, int | float) for seconds in values.get("timings", {}).values()):
             message = f"{file}: 'timings' holds something else than seconds"
             raise FormatError(message)

@@ -107,11 +107,12 @@ def _beside(told: Told, cells: pd.DataFrame, genes: pd.DataFrame) -> None:
             mine.drop(columns=["case", "title"]).round(3), f"plane_{number}", kind="simulation_cells",
             title=f"Simulated beside measured cells{of}", text=text, later=False, options={"title": title},
         )  # fmt: skip
+        colour = ["kind", "cell type"] if len(mine["cell_type"].unique()) > 1 else ["kind"]
         told.section(
             _layout(mine), f"umap_{number}", kind="embedding", title=f"The same cells as a UMAP{of}",
             text="Of the principal components of their log expression, all three kinds of cells together. A UMAP pulls "
             "apart what differs a little: apart here need not be far apart above.",
-            later=False, options={"colour": ["kind", "cell type"], "names": ["kind", "cell type"], "axes": "UMAP"},
+            later=False, options={"colour": colour, "names": ["kind", "cell type"], "axes": "UMAP"},
         )  # fmt: skip
 
 

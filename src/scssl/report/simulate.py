@@ -116,7 +116,8 @@ def simulation_cells(beside: Beside, *, seed: int = 0) -> Figure:
         Two panels: cells, and their distribution along the first direction.
     """
     names = ("control", "measured", "simulated")
-    colours = dict(zip(names, (MISSING, *palette(2)), strict=True))
+    # In the order in which a page colours names, whose UMAP lies below.
+    colours = dict(zip(names, palette(3), strict=True))
     rng = np.random.default_rng(seed)
     parts = []
     for points in (beside.control, beside.measured, beside.simulated):

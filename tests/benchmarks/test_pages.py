@@ -9,7 +9,9 @@ from benchmarks.pages import PAGES, ROOT, read, replaced
 TABLES = [(page, *table) for page, tables in PAGES.items() for table in tables]
 
 
-@pytest.mark.parametrize(("page", "header", "result", "rows"), TABLES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("page", "header", "result", "rows"), TABLES, ids=[f"{page}-{header}" for page, header, *_ in TABLES]
+)
 def test_tables_are_those_of_the_results(page, header, result, rows):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert replaced(text, header, rows(read(result))) == text, "run python -m benchmarks.pages, and read the text"

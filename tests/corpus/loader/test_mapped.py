@@ -196,6 +196,16 @@ def test_what_is_cached_is_neither_announced_nor_fetched(loader, monkeypatch):
     assert {"announce", "fetch"} == set(asked)
 
 
+def test_all_that_is_touched_is_fetched_before(loader, monkeypatch):
+    """Where rows start, and what is told of cells, as well as counts and genes."""
+    fetched = set()
+    monkeypatch.setattr(pool, "fetch", lambda *_, path: fetched.add(path))
+    epoch(loader)
+    touched = {Path(key) for key in loader._reader._maps._kept}
+    assert touched
+    assert fetched == touched
+
+
 def write_uncached(path):
     with path.open("wb") as file:
         file.write(bytes(1 << 22))

@@ -2,7 +2,7 @@
 
 Touching a page that cannot be read ends the process. So pages that may have to come from the disk are fetched first, by
 a call that says so instead (on Linux). Fetching takes as long as copying, so it is left out while nothing comes from
-the disk.
+the disk: a disk that fails, or a file that is cut, in the midst of reading what was cached does end the process.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from scssl.corpus.format.shard import SOURCE
+from scssl.corpus.format.shard import SOURCE, FileVector
 from scssl.corpus.loader.mapped import Maps, announce, disk_reads, fetch
 from scssl.corpus.loader.ranges import elements
 from scssl.corpus.loader.scatter import places_of, scatter
@@ -121,8 +121,15 @@ class PoolReader:
             for v, i, indptr, cut in zip(values, indices, indptrs, cuts, strict=True)
         ]
 
+    def _opened(self, vector: Vector, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Vector:
+        """Open a vector, ranges of which will be touched at once."""
+        mapped = self._maps.open(vector)
+        if self._from_disk and isinstance(vector, FileVector) and isinstance(mapped, np.ndarray):
+            fetch(mapped, starts, stops, path=vector.path)
+        return mapped
+
     def _part(self, shard: Shard, cells: NDArray[np.int64], rows: NDArray[np.int64]) -> _Part:
-        indptr = self._maps.open(shard.indptr)
+        indptr = self._opened(shard.indptr, rows, rows + 2)
         if isinstance(indptr, np.ndarray):
             starts, stops = indptr[rows], indptr[rows + 1]
         else:
@@ -138,9 +145,9 @@ class PoolReader:
         for part in parts:
             shard, cells = part.shard, part.cells
             about[CELL, cells] = shard.first_cell + part.rows
-            about[COUNTS, cells] = elements(self._maps.open(shard.n_counts), part.rows)
+            about[COUNTS, cells] = elements(self._opened(shard.n_counts, part.rows, part.rows + 1), part.rows)
             for row, column in enumerate(self._columns, start=CODES):
-                about[row, cells] = elements(self._maps.open(shard.codes[column]), part.rows)
+                about[row, cells] = elements(self._opened(shard.codes[column], part.rows, part.rows + 1), part.rows)
         for row, (column, n_names) in enumerate(self._columns.items(), start=CODES):
             if n_cells and (about[row].min() < -1 or about[row].max() >= n_names):
                 wrong = (about[row] < -1) | (about[row] >= n_names)

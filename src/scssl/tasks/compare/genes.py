@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from pydeseq2.dds import DeseqDataSet
 
     from scssl.tasks.compare.bulk import Bulk
     from scssl.tasks.compare.design import Design
@@ -185,11 +186,24 @@ def deseq(counts: NDArray[np.int64], layout: Layout) -> NDArray[np.float64]:
     )
     df = degrees_of_freedom(
         layout.df, mean=mean, dispersion=dispersion, prior_variance=float(fitted.uns["prior_disp_var"]),
-        own=(fitted.var["dispersions"] != fitted.var["MAP_dispersions"]).to_numpy(dtype=bool),
+        own=_undrawn(fitted),
     )  # fmt: skip
     reach = error * t.ppf((1 + LEVEL) / 2, df)
     p = np.where(found["pvalue"].isna(), np.nan, 2 * t.sf(np.abs(ratio / error), df))
     return np.column_stack([mean, ratio, ratio - reach, ratio + reach, p])
+
+
+def _undrawn(fitted: DeseqDataSet) -> NDArray[np.bool_]:
+    """Say which genes differ too much from their trend to be drawn to it.
+
+    By the rule of DESeq2 and from the dispersions as they are in the end: where a sample that stands out was replaced,
+    these were estimated anew, the flags and the drawn dispersions that pydeseq2 keeps were not.
+    """
+    gene, trend = (
+        fitted.var[name].to_numpy(dtype=np.float64) for name in ("genewise_dispersions", "fitted_dispersions")
+    )
+    far: NDArray[np.bool_] = np.log(gene) > np.log(trend) + 2 * np.sqrt(float(fitted.uns["_squared_logres"]))
+    return far
 
 
 def degrees_of_freedom(
@@ -205,8 +219,9 @@ def degrees_of_freedom(
     DESeq2 draws the dispersion of a gene towards that of its like, and then takes it for known. It is as if the others
     had lent the gene the degrees of freedom at which chance alone would make logarithms of variances differ as much as
     those of the genes do (Smyth 2004, doi 10.2202/1544-6115.1027). A gene that differs too much to be drawn has its own
-    alone. What counting adds to the variance :math:`1/\mu + \alpha` of a logarithm is known, so that genes with few
-    counts have more, as Satterthwaite (1946, doi 10.2307/3002019) sums variances.
+    alone. Its own donors tell of the whole variance :math:`v = 1/\mu + \alpha` of a logarithm, the others of its part
+    :math:`\alpha` beyond counting. An error in that part matters the less the smaller it is: as Satterthwaite (1946,
+    doi 10.2307/3002019) sums variances, what is lent is worth :math:`(v / \alpha)^2` as much, what is own is not.
 
     Parameters
     ----------
@@ -228,10 +243,10 @@ def degrees_of_freedom(
     --------
     >>> usual = {"mean": np.array([1e6, 1e6, 10.0]), "dispersion": np.full(3, 0.1), "prior_variance": 0.25}
     >>> degrees_of_freedom(6, **usual, own=np.array([False, True, False])).round(1).tolist()
-    [15.0, 6.0, 59.8]
+    [15.0, 6.0, 41.8]
     """
     lent = np.where(own, 0.0, 2 * inverse_trigamma(prior_variance))
-    return np.asarray((df + lent) * ((1 / mean + dispersion) / dispersion) ** 2)
+    return np.asarray(df + lent * ((1 / mean + dispersion) / dispersion) ** 2)
 
 
 def _cells_alone(bulk: Bulk, design: Design, *, code: int, min_cells: int) -> pd.DataFrame:

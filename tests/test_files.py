@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from scssl.files import usual_permissions, whole
+from scssl.files import take_place, usual_permissions, whole
 
 
 @pytest.fixture(params=[0o022, 0o027, 0o077])
@@ -40,3 +40,31 @@ def test_a_file_takes_its_place_only_when_complete(tmp_path):
         fails()
     assert out.read_text() == "first"
     assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("stopped", [[1], [2], [2, 3], []])
+def test_a_folder_that_is_replaced_is_never_lost(tmp_path, monkeypatch, stopped):
+    """Ctrl-C at the first, second or third renaming; at the third, the old one is still beside its place."""
+    path, new = tmp_path / "task", tmp_path / "new"
+    for folder in (path, new):
+        folder.mkdir()
+        (folder / "name").write_text(folder.name)
+    rename, calls = os.replace, []
+
+    def stop(*places):
+        calls.append(places)
+        if len(calls) in stopped:
+            raise KeyboardInterrupt
+        rename(*places)
+
+    monkeypatch.setattr(os, "replace", stop)
+    if stopped:
+        with pytest.raises(KeyboardInterrupt):
+            take_place(new, path)
+    else:
+        take_place(new, path)
+    kept = [file.read_text() for file in tmp_path.rglob("name")]
+    assert sorted(kept) == (["new", "task"] if stopped else ["new"])
+    if stopped != [2, 3]:
+        assert (path / "name").read_text() == ("task" if stopped else "new")
+        assert {folder.name for folder in tmp_path.iterdir()} == ({"task", "new"} if stopped else {"task"})

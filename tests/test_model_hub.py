@@ -180,18 +180,32 @@ def test_only_a_models_files_are_taken(hub, folder, tmp_path):
     pull("lab/blood", out=out, overwrite=True)
 
 
-def test_nothing_of_the_publishers_disk_is_published(hub, adata, tmp_path):
+def test_nothing_of_the_publishers_disk_is_published(hub, adata, tmp_path, monkeypatch):
+    """Of a run with a capsule, which says where everything lies, and of a model that learned from labels since."""
     genes = list(adata.var_names)
-    sets = tmp_path / "sets.gmt"
+    sets, run, panel = tmp_path / "sets.gmt", tmp_path / "run", tmp_path / "panel.txt"
     sets.write_text("\n".join("\t".join([f"S{i}", "x", *genes[20 * i : 20 * i + 30]]) for i in range(4)))
+    panel.write_text("\n".join(genes))
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "telling-folder").mkdir()
+    monkeypatch.chdir(tmp_path / "telling-folder")
+    monkeypatch.setattr("sys.argv", ["/opt/telling-bin/scssl", "pretrain", "--telling-option", str(sets)])
     shape = ["architecture.hidden=[8]", "task.masking=programme", f"task.programmes={sets}", "task.rate=0.2"]
-    model = scssl.pretrain(adata, preset="small", genes="union", max_epochs=1, overrides=shape, loggers=["csv"])
+    model = scssl.pretrain(
+        tmp_path / "cells.h5ad", preset="small", genes=panel, max_epochs=1, overrides=shape, loggers=["csv"], out=run
+    )
+    assert b"telling-option" in (run / "capsule.json").read_bytes()
+    model.card["supervised"] = {"reference": str(tmp_path / "labelled.h5ad")}
+    for what in (model, run):
+        push(what, to="lab/blood", licence="mit")
+        files = hub.repos["lab/blood"][-1]
+        assert set(files) == {"config.json", "genes.tsv", "model.safetensors", "README.md", "programmes.gmt"}
+        secrets = [str(tmp_path).encode(), tmp_path.name.encode(), b"telling-", b"machine", b"/opt"]
+        assert [name for name, content in files.items() if any(secret in content for secret in secrets)] == []
     push(model, to="lab/blood", licence="mit")
-    files = hub.repos["lab/blood"][-1]
-    assert "programmes.gmt" in files
-    assert not any(str(tmp_path).encode() in content for content in files.values())
     again = scssl.load("lab/blood")
     assert again.config.task["programmes"] == "sets.gmt"
+    assert again.card["supervised"] == {"reference": "labelled.h5ad"}
     np.testing.assert_array_equal(again.embed(adata), model.embed(adata))
     # The model itself stays as it was.
     assert model.config.task["programmes"] == str(sets)

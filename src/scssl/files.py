@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import tempfile
 from contextlib import contextmanager
@@ -102,6 +103,35 @@ def whole(out: Path) -> Iterator[Path]:
         place.replace(out)
     finally:
         place.unlink(missing_ok=True)
+
+
+def take_place(folder: Path, path: Path) -> None:
+    """Let a complete folder take the place of another, or one where nothing is.
+
+    Whatever interrupts it, the one or the other is whole, and nothing is deleted before the new one is there.
+
+    Parameters
+    ----------
+    folder
+        The new one, on the same disk.
+    path
+        Where it is to be.
+    """
+    # Beside it, not in a temporary folder: that would be emptied on the way out, and the only copy with it.
+    aside = Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}-old-"))
+    old = aside / path.name
+    try:
+        if path.exists():
+            os.replace(path, old)  # noqa: PTH105
+        os.replace(folder, path)  # noqa: PTH105
+    except BaseException:
+        if os.path.lexists(old) and not path.exists():
+            os.replace(old, path)  # noqa: PTH105
+        raise
+    finally:
+        # Should not even that have come to its end, the old one is left there.
+        if path.exists() or not os.path.lexists(old):
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def usual_permissions(file: Path) -> None:

@@ -193,6 +193,8 @@ def publishable(model: CellModel, *, licence: str | None) -> CellModel:
         # The name of the file that they were read from, not where on somebody's disk it lay.
         task["programmes"] = re.sub(r"(^|:)[^:]*[/\\]", r"\1", task["programmes"])
     card = {**model.card, "licence": check_licence(given)}
+    if isinstance(learned := card.get("supervised"), dict) and "reference" in learned:
+        card["supervised"] = {**learned, "reference": re.split(r"[/\\]", str(learned["reference"]))[-1]}
     return replace(model, card=card, config=replace(model.config, task=task))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -40,6 +41,23 @@ def test_a_folder_takes_its_place_only_when_complete(tmp_path):
     assert KIND.read(path)["k"] == 3
     assert [file.name for file in tmp_path.iterdir()] == ["o"]
     assert KIND.read(written(path, overwrite=True, k=4))["k"] == 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_overwrite_that_is_interrupted_leaves_the_old_folder(tmp_path, monkeypatch, error):
+    path, rename = written(tmp_path / "o"), os.replace
+
+    def stop(source, target):
+        if os.fspath(target) == os.fspath(path) and not (path.exists() or monkeypatch.undo()):
+            raise error
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(error):
+        written(path, overwrite=True, k=4)
+    assert os.replace is rename, "it was not interrupted where nothing is at the place"
+    assert KIND.read(path)["k"] == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["o"]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from scssl.errors import DataError, FormatError, SettingsError
-from scssl.files import read_described, usual_permissions, why_unwritable
+from scssl.files import read_described, take_place, usual_permissions, why_unwritable
 from scssl.tasks.seal import KEYS, check, seal
 from scssl.training.config import from_dict
 
@@ -95,9 +93,7 @@ class Kind:
             folder = Path(scratch) / "new"
             folder.mkdir()
             yield folder
-            if path.exists():
-                shutil.move(path, Path(scratch) / "old")
-            os.replace(folder, path)  # noqa: PTH105
+            take_place(folder, path)
 
     def close(self, folder: Path, content: Mapping[str, Any]) -> None:
         """Write the settings, with the checksum of every file that is in the folder yet.

@@ -28,10 +28,10 @@ def seal(folder: Path, content: Mapping[str, Any]) -> str:
     folder
         Folder that is complete but for the settings.
     content
-        Plain values.
+        Plain values; an ``environment`` among them stands for what it ran on.
     """
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != CARD]
-    content = {**content, "environment": environment()}
+    content = {"environment": environment(), **content}
     text = json.dumps({"sha256": _BLANK, **content, "files": file_entries(folder, files)}, indent=2)
     return text.replace(_BLANK, hashlib.sha256(text.encode()).hexdigest(), 1)
 

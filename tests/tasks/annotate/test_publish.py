@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
 import scssl
 from scssl.cli.app import main
-from scssl.errors import FormatError, SettingsError
+from scssl.errors import FormatError, MissingExtraError, SettingsError
 from scssl.model_hub import list_cached
 from scssl.model_hub_cache import taken
 from scssl.tasks import Annotator
@@ -89,12 +90,27 @@ def test_a_published_annotator_is_used_like_a_model(published, saved, tmp_path, 
     assert [entry["model"] for entry in list_cached()] == [name]
 
 
-def test_nothing_of_the_publishers_disk_is_published(published, saved):
-    files = published[0].repos["lab/blood"][-1]
-    place = str(saved[0].parent).encode()
-    assert [name for name, content in files.items() if place in content or b"secret-place" in content] == []
+def test_nothing_of_the_publishers_disk_is_published(hub, saved, tmp_path, monkeypatch):
+    """Neither where things lie, nor the command, the folder it is given in and the machine it runs on."""
+    (tmp_path / "telling-folder").mkdir()
+    monkeypatch.chdir(tmp_path / "telling-folder")
+    words = ["models", "push", str(saved[0]), "lab/blood", "--licence", "cc-by-4.0", "--message", "telling-words"]
+    monkeypatch.setattr("sys.argv", ["/opt/telling-bin/scssl", *words])
+    assert main([*words, "--quiet"]) == 0
+    files = hub.repos["lab/blood"][-1]
+    secrets = [
+        b"secret-place",
+        b"telling-",
+        str(tmp_path).encode(),
+        b"models push",
+        b'"command"',
+        b'"machine"',
+        b"/opt",
+    ]
+    assert [name for name, content in files.items() if any(secret in content for secret in secrets)] == []
+    assert set(json.loads(files["annotator.json"])["environment"]) == {"versions"}
     card = files["README.md"].decode()
-    assert published[0].info("lab/blood", -1)["cardData"]["license"] == "cc-by-4.0"
+    assert hub.info("lab/blood", -1)["cardData"]["license"] == "cc-by-4.0"
     for words in ("cells.h5ad", "- type_1", "--model lab/blood", "accuracy: ", "## Limits"):
         assert words in card
 
@@ -125,11 +141,17 @@ def test_what_is_fetched_is_checked(published, saved, tmp_path, capsys):
         Annotator.load("lab/other")
 
 
-def test_mistakes(hub, saved, capsys):
+def test_mistakes(hub, saved, capsys, monkeypatch):
     with pytest.raises(SettingsError, match="no licence"):
         Annotator.load(saved[0]).push("lab/blood")
     with pytest.raises(SettingsError, match="leave out the revision"):
         Annotator.load(saved[0]).push("lab/blood@v1", licence="mit")
+    # Asked for before anything is written.
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "huggingface_hub", None)
+        patch.setattr("scssl.tasks.annotate.files.write", lambda *_, **__: pytest.fail("written"))
+        with pytest.raises(MissingExtraError, match=r"pip install 'scssl\[hub\]'"):
+            Annotator.load(saved[0]).push("lab/blood", licence="mit")
     assert main(["annotate", str(saved[1]), "--model", "lab/nothing", "--out", "o.h5ad", "--quiet"]) == 2
     assert "there is no such model" in capsys.readouterr().err
     assert not hub.repos

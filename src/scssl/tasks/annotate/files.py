@@ -28,8 +28,18 @@ KIND: Final = Kind(
 )  # fmt: skip
 
 
-def write(path: Path, fitted: Fitted, *, settings: AnnotatorSettings, overwrite: bool) -> None:
-    """Write a folder that appears only when complete; see `Kind.write`."""
+def write(path: Path, fitted: Fitted, *, settings: AnnotatorSettings, overwrite: bool, environment: Any = None) -> None:
+    """Write a folder that appears only when complete; see `Kind.write`.
+
+    Parameters
+    ----------
+    path, overwrite
+        See `Kind.check_place`.
+    fitted, settings
+        The annotator.
+    environment
+        What to say that it ran on; by default versions, machine, command and folder of now.
+    """
     reference, trust = fitted.reference, fitted.trust
     content = {
         **asdict(settings),
@@ -39,6 +49,7 @@ def write(path: Path, fitted: Fitted, *, settings: AnnotatorSettings, overwrite:
         "training": fitted.training,
         "trust": None if trust is None else trust.to_dict(),
         "tree": None if fitted.tree is None else fitted.tree.to_dict(),
+        **({} if environment is None else {"environment": environment}),
     }
     arrays: dict[str, dict[str, Any]] = {
         REFERENCE: {"embedding": reference.embedding, "codes": reference.codes},

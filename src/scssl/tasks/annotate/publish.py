@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from scssl.environment import versions
+from scssl.errors import import_extra
 from scssl.model_card import card_text, plain
 from scssl.model_files import CARD, CONFIG
 from scssl.model_hub import destination, publishable, upload
@@ -78,16 +80,15 @@ def publish(
         See `scssl.hub.push`.
     """
     target = destination(to)
+    import_extra("huggingface_hub", extra="hub")
     model = publishable(fitted.model, licence=licence)
-    if isinstance(learned := model.card.get("supervised"), dict) and "reference" in learned:
-        told = {**learned, "reference": Path(str(learned["reference"])).name}
-        model = replace(model, card={**model.card, "supervised": told})
     reference = replace(fitted.reference, name=Path(fitted.reference.name).name)
     chosen = replace(fitted, model=model, reference=reference, tree=_without_place(fitted.tree))
     with tempfile.TemporaryDirectory() as scratch:
         # Written anew from what was read: nothing else that lies in a folder is published, and no place on a disk.
         folder = Path(scratch) / "annotator"
-        files.write(folder, chosen, settings=settings, overwrite=False)
+        # The command and folder of a run are for those who can look at that disk.
+        files.write(folder, chosen, settings=settings, overwrite=False, environment={"versions": versions()})
         manifest = json.loads((folder / INSIDE / CONFIG).read_text(encoding="utf-8"))
         inside = card_text(manifest, name=target.repo)
         (folder / INSIDE / CARD).write_text(inside, encoding="utf-8")

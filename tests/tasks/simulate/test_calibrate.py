@@ -16,10 +16,11 @@ from scssl.tasks.simulate.calibrate import (
     Left,
     Widening,
     _factors,
+    calibrate,
     find_widening,
     weighted_quantile,
 )
-from scssl.tasks.simulate.learn import learn
+from scssl.tasks.simulate.learn import learn, pairs_donors
 from tests.tasks.simulate.conftest import simulated_cells
 
 TYPE = "cell_type=type_2"
@@ -127,12 +128,18 @@ def test_what_is_said():
     widening = Widening(knots=[0.1], factors=[2.0], n_folds=5, before=0.7, after=0.91)
     known = Calibration(folds={"type": 5, "donor": 2}, widenings={"model": {"type": widening}})
     assert known.describe("model", ["type"]) == (
-        "on 5 cell types left out, 90 % intervals (change +- 1.645 sd) held 91% of the measured changes (70% before "
-        "they were widened)"
+        "on 5 cell types left out, change +- 1.645 sd, once the error of measuring is added, held 91% of the measured "
+        "changes (70% before it was widened)"
     )
     assert "new donors not calibrated, likely too small: 2 could be left out, 3 are needed" in known.describe(
         "model", ["donor"]
     )
+    # Types enough could be left out; it is the method that was not asked for.
+    assert known.describe("ridge on pseudobulks", ["type"]) == (
+        "for new cell types not calibrated, likely too small: the simulator was fitted without method "
+        "'ridge on pseudobulks'; with it, fit anew"
+    )
+    assert "2 could be left out, 3 are needed" in known.describe("ridge on pseudobulks", ["donor"])
     assert known.describe("ridge on pseudobulks", ["measured"]).startswith("of groups measured under the case")
     assert Calibration().describe("model", ["type"]) == "for new cell types not calibrated, likely too small"
     assert Calibration.from_dict(known.to_dict()) == known
@@ -140,6 +147,51 @@ def test_what_is_said():
     for knots, factors in (([0.1], []), ([], []), ([0.1], [-1.0]), ([0.1], ["x"]), ([0.1], [float("nan")])):
         with pytest.raises(ValueError, match=r"knots and factors|could not convert|inhomogeneous"):
             Widening(knots=knots, factors=factors, n_folds=3, before=0.7, after=0.9)
+
+
+def test_what_is_said_to_be_held_is_held_with_the_error_of_measuring_only():
+    rng = np.random.default_rng(8)
+    sd, error = np.full(4000, 0.1), np.full(4000, 0.3)
+    folds = [Left(np.abs(rng.normal(0, np.hypot(sd, error))), sd, error) for _ in range(4)]
+    widening = find_widening(folds)
+    wide, off = widening.widen(sd), folds[0].off
+    assert (off <= Z90 * np.hypot(wide, error)).mean() == pytest.approx(widening.after, abs=0.02)
+    assert (off <= Z90 * wide).mean() < 0.6
+    said = Calibration(folds={"type": 4}, widenings={"model": {"type": widening}}).describe("model", ["type"])
+    assert "once the error of measuring is added" in said
+
+
+@pytest.mark.parametrize(("axis", "n_folds", "by_donor"), [("type", 4, False), ("donor", 4, True)])
+def test_folds_calibrate_the_estimator_that_predicts(treated, monkeypatch, axis, n_folds, by_donor):
+    cells = simulated_cells(treated)
+    if by_donor:
+        # Only one donor has enough cells of a type: without that donor, the others' cells alone would go by type.
+        kept = np.ones(len(cells), dtype=bool)
+        for donor in ("study_1_donor_1", "study_1_donor_3", "study_1_donor_4"):
+            for name in ("ctrl", "stim"):
+                here = (cells.types == "type_2") & (cells.donors == donor) & (cells.condition == name)
+                kept[np.flatnonzero(here)[3:]] = False
+        cells = cells.at(kept)
+    else:
+        # One group too many to go by donor: with a type less they are few enough.
+        n = len(learn(cells, control="ctrl", case="stim", brief=True).types)
+        monkeypatch.setattr("scssl.tasks.simulate.learn.MOST_GROUPS", n - 1)
+    alone, seen = [], []
+
+    def recording(part, **settings):
+        alone.append(pairs_donors(part, control="ctrl", case="stim"))
+        seen.append(learn(part, **settings))
+        return seen[-1]
+
+    monkeypatch.setattr("scssl.tasks.simulate.calibrate.learn", recording)
+    whole = learn(cells, control="ctrl", case="stim", brief=True)
+    assert (whole.donors is not None) == by_donor
+    assert pairs_donors(cells, control="ctrl", case="stim") == by_donor
+    found = calibrate(cells, control="ctrl", case="stim", methods=["model"], axes=[axis], seed=0)
+    assert found.folds == {axis: n_folds}
+    assert len(seen) == n_folds
+    assert (not by_donor) in alone
+    assert all((one.donors is not None) == by_donor for one in seen)
 
 
 def test_what_measured_cells_leave_of_a_prediction(treated):

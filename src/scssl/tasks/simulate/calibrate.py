@@ -11,7 +11,7 @@ from scssl.errors import DataError
 from scssl.log import progress
 from scssl.tasks.simulate.baselines import LATENT
 from scssl.tasks.simulate.judge import LEAST_FOLDS, paired
-from scssl.tasks.simulate.learn import learn
+from scssl.tasks.simulate.learn import learn, pairs_donors
 from scssl.tasks.simulate.predict import MODEL, Targets, by_baselines, by_model
 from scssl.tasks.simulate.pseudobulks import OFFSET, PLAIN, SCALE, bulk
 from scssl.tasks.simulate.scoring import FEWEST
@@ -60,9 +60,9 @@ class Widening:
     """At each knot; in between evenly in the logarithm."""
     n_folds: int
     before: float
-    """Share of measured changes within their 90 % interval, on average over folds, as the model had them."""
+    """Share of measured changes within 1.645 sd and the error of measuring, over folds, as the model had them."""
     after: float
-    """The same with factors found on the other folds."""
+    """The same with factors found on the other folds; as the quantile of these is chosen by it, a little too good."""
 
     def __post_init__(self) -> None:
         values = np.array([self.knots, self.factors], dtype=np.float64)
@@ -72,8 +72,12 @@ class Widening:
 
     def widen(self, sd: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return wider standard deviations."""
-        at = np.log(np.maximum(sd, 1e-12))
-        return np.asarray(sd * np.exp(np.interp(at, np.log(self.knots), np.log(self.factors))))
+        return _widened(sd, np.array(self.knots), np.array(self.factors))
+
+
+def _widened(sd: NDArray[np.float64], knots: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    at = np.log(np.maximum(sd, 1e-12))
+    return np.asarray(sd * np.exp(np.interp(at, np.log(knots), np.log(factors))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +114,13 @@ class Calibration:
             found, n = self.widening(method, axis), self.folds.get(axis, 0)
             if found is not None:
                 said.append(
-                    f"on {found.n_folds} {WORDS[axis]} left out, 90 % intervals (change +- 1.645 sd) held "
-                    f"{found.after:.0%} of the measured changes ({found.before:.0%} before they were widened)"
+                    f"on {found.n_folds} {WORDS[axis]} left out, change +- 1.645 sd, once the error of measuring is "
+                    f"added, held {found.after:.0%} of the measured changes ({found.before:.0%} before it was widened)"
+                )
+            elif n >= LEAST_FOLDS:
+                said.append(
+                    f"for new {WORDS[axis]} not calibrated, likely too small: the simulator was fitted without method "
+                    f"{method!r}; with it, fit anew"
                 )
             elif self.widenings or self.folds:
                 said.append(
@@ -160,6 +169,8 @@ def calibrate(
     both = cells.at(np.isin(cells.condition, [control, case]))
     is_case = both.condition == case
     donors = [] if both.donors is None else sorted(set(both.donors[is_case]))
+    # With a donor less it could come out the other way, and what is calibrated would not be what predicts.
+    by_donor = pairs_donors(both, control=control, case=case)
     folds: dict[str, int] = {}
     widenings: dict[str, dict[str, Widening]] = {method: {} for method in methods}
     for axis in axes:
@@ -169,7 +180,7 @@ def calibrate(
             with progress(f"calibrating by {WORDS[axis]}", len(masks)) as advance:
                 for gone, held in masks:
                     for method, one in _fold(both, is_case, gone, held, names=(control, case), methods=methods,
-                                             seed=seed).items():  # fmt: skip
+                                             by_donor=by_donor, seed=seed).items():  # fmt: skip
                         left[method].append(one)
                     advance(1)
             folds[axis] = len(left[methods[0]])
@@ -188,7 +199,8 @@ def find_widening(folds: Sequence[Left], *, level: float = LEVEL) -> Widening:
     factor c, :math:`1.645 \sqrt{c^2 s^2 + e^2}`, from :math:`c = \sqrt{\max((r / 1.645)^2 - e^2, 0)} / s` on: the
     conformal score. Factors are its quantiles among genes of like s, folds of the same weight, and never below 1. As a
     new group is not among the folds, the level of the quantile is raised until intervals hold enough on folds that the
-    factors were not found on.
+    factors were not found on. That share is told as `Widening.after`; the level was chosen by it, so that it is a
+    little too good.
 
     Parameters
     ----------
@@ -249,9 +261,7 @@ def weighted_quantile(values: NDArray[np.float64], weights: NDArray[np.float64],
 
 
 def _inside(one: Left, found: _Factors) -> float:
-    knots, factors = found
-    wide = one.sd * np.exp(np.interp(np.log(np.maximum(one.sd, 1e-12)), np.log(knots), np.log(factors)))
-    return float((one.off <= Z90 * np.hypot(wide, one.error)).mean())
+    return float((one.off <= Z90 * np.hypot(_widened(one.sd, *found), one.error)).mean())
 
 
 def _folds(
@@ -281,12 +291,12 @@ def _folds(
 
 def _fold(
     cells: Cells, is_case: NDArray[np.bool_], gone: NDArray[np.bool_], held: NDArray[np.bool_], *,
-    names: tuple[str, str], methods: Sequence[str], seed: int,
+    names: tuple[str, str], methods: Sequence[str], by_donor: bool, seed: int,
 ) -> dict[str, Left]:  # fmt: skip
     control, case = names
     train = cells.at(~(gone & is_case))
     try:
-        learned = learn(train, control=control, case=case, brief=True)
+        learned = learn(train, control=control, case=case, brief=True, by_donor=by_donor)
     except DataError:
         return {}
     matched, there = paired(cells.at(held & ~is_case), cells.at(held & is_case))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from scssl.tasks.simulate.pseudobulks import bulk, to_value
 from scssl.tasks.simulate.space import Space
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scssl.tasks.simulate.cells import Cells
 
+Key = TypeVar("Key")
 LEAST_CELLS: Final = 5
 """Of a group under each condition, to learn from it."""
 MOST_GROUPS: Final = 24
@@ -63,7 +66,7 @@ class Learned:
         return self.before + self.change
 
 
-def learn(cells: Cells, *, control: str, case: str, brief: bool = False) -> Learned:
+def learn(cells: Cells, *, control: str, case: str, brief: bool = False, by_donor: bool | None = None) -> Learned:
     """Compare case with control, group by group.
 
     Groups are cell types of donors that were seen under both conditions, where that holds for two groups or more;
@@ -77,14 +80,14 @@ def learn(cells: Cells, *, control: str, case: str, brief: bool = False) -> Lear
         The conditions.
     brief
         Without what is needed to make cells only.
+    by_donor
+        Whether groups are cell types of donors, where that was found out on more cells than these (`pairs_donors`).
     """
     sides = [cells.at(cells.condition == name) for name in (control, case)]
-    paired = [dict(side.groups()) for side in sides]
-    both = [key for key in paired[0] if key in paired[1] and all(len(side[key]) >= LEAST_CELLS for side in paired)]
-    types_of_pairs = {key[0] for key in both}
-    whole = [_by_type(side) for side in sides]
-    types = [name for name in whole[0] if name in whole[1] and min(len(w[name]) for w in whole) >= LEAST_CELLS]
-    by_donor = cells.donors is not None and len(both) > 1 and types_of_pairs == set(types) and len(both) <= MOST_GROUPS
+    paired, whole = [dict(side.groups()) for side in sides], [_by_type(side) for side in sides]
+    both, types = _under_both(paired), _under_both(whole)
+    if by_donor is None:
+        by_donor = _pairs_donors(cells, both, types)
     bulks: list[list[Any]] = []
     if by_donor:
         keys = both
@@ -131,6 +134,31 @@ def learn(cells: Cells, *, control: str, case: str, brief: bool = False) -> Lear
         unevenness=0.0 if brief else unevenness(pairs, space=space, dispersion=dispersion),
         space=space,
     )
+
+
+def pairs_donors(cells: Cells, *, control: str, case: str) -> bool:
+    """Say whether groups are cell types of donors, rather than cell types over donors, as `learn` decides it.
+
+    Parameters
+    ----------
+    cells
+        Control and case cells to learn from.
+    control, case
+        The conditions.
+    """
+    sides = [cells.at(cells.condition == name) for name in (control, case)]
+    both = _under_both([dict(side.groups()) for side in sides])
+    return _pairs_donors(cells, both, _under_both([_by_type(side) for side in sides]))
+
+
+def _pairs_donors(cells: Cells, both: Sequence[tuple[str, str]], types: Sequence[str]) -> bool:
+    there = cells.donors is not None and {key[0] for key in both} == set(types)
+    return there and 1 < len(both) <= MOST_GROUPS
+
+
+def _under_both(sides: Sequence[dict[Key, NDArray[np.int64]]]) -> list[Key]:
+    """Return the groups that have enough cells under the control and under the case."""
+    return [key for key in sides[0] if key in sides[1] and min(len(side[key]) for side in sides) >= LEAST_CELLS]
 
 
 def _by_type(cells: Cells) -> dict[str, NDArray[np.int64]]:

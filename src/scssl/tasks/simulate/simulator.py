@@ -201,8 +201,9 @@ class Simulator(SavedTask[SimulatorSettings, "Fitted"]):
               baseline that predicted it; ``scssl_case_measured``: whether cells of this group were learned from under
               the case.
             - ``varm["scssl_change"]``: table, genes by groups, predicted change of log1p of the mean counts per 10,000;
-              ``varm["scssl_change_sd"]``: how far it may be off (one standard deviation), as wide as it had to be for
-              90 % intervals to hold on groups that were left out.
+              ``varm["scssl_change_sd"]``: how far it may be off (one standard deviation), as wide as it had to be
+              for ``change +- 1.645 sd``, once the error of measuring is added, to hold 90 % of the changes measured in
+              groups that were left out. Where sums are made of few cells that error is the larger part.
             - ``uns["scssl"]["simulate"]``: verdict, how far the uncertainty is to be believed, settings, model and
               versions.
         """

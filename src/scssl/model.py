@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scssl import model_files, model_hub, model_hub_cache, model_hub_client
+from scssl import model_files, model_hub, model_hub_client, model_hub_kinds
 from scssl.cores import own_cores
 from scssl.errors import DataError, FormatError, MissingExtraError, SettingsError
 from scssl.log import progress
@@ -356,7 +356,7 @@ def load(path: Path | str) -> CellModel:
         If it is no folder, and the hub has no such model or cannot be reached.
     """
     folder = find(path)
-    inside = folder / model_hub_cache.INSIDE
+    inside = folder / model_hub_kinds.INSIDE
     on_hub = folder != Path(path)
     # A saved task, whose model can be used without it.
     return CellModel.load(inside if on_hub and not (folder / model_files.CONFIG).exists() else folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +13,15 @@ from scssl.errors import DataError, FormatError, SettingsError, import_extra
 from scssl.fetch import announce
 from scssl.log import logger
 from scssl.model_card import card_text, check_licence
-from scssl.model_files import CARD, CONFIG, FORMAT, MAX_CONFIG_BYTES, check_free
+from scssl.model_files import CARD, CONFIG, FORMAT
 from scssl.model_hub_cache import (
     COMMIT,
-    FILES,
-    NEEDED,
     Published,
     cached,
     check,
     fetch_large,
     in_cache,
     remember,
-    taken,
-    taken_in,
 )
 from scssl.model_hub_client import (
     LIBRARY,
@@ -40,6 +35,8 @@ from scssl.model_hub_client import (
     understood,
     unreachable,
 )
+from scssl.model_hub_kinds import FILES, NEEDED, largest, taken, taken_in
+from scssl.model_hub_out import check_out, copy_out
 from scssl.words import count
 
 if TYPE_CHECKING:
@@ -60,9 +57,9 @@ def pull(hub_id: str, *, out: Path | str | None = None, overwrite: bool = False)
     hub_id
         ``owner/name``, or ``owner/name@revision`` for one branch, tag or commit: a commit never changes.
     out
-        Folder to copy the model to; by default it stays in the cache of the hub's client.
+        Folder to make for it, which appears only when complete; by default it stays in the cache of the hub's client.
     overwrite
-        Replace a model at `out`.
+        Replace what is at `out`, if that is of the same kind and holds nothing else.
 
     Returns
     -------
@@ -83,22 +80,12 @@ def pull(hub_id: str, *, out: Path | str | None = None, overwrite: bool = False)
     wanted = HubId.parse(hub_id)
     import_extra("huggingface_hub", extra="hub")
     if out is not None:
-        check_free(Path(out), overwrite=overwrite)
+        check_out(Path(out), overwrite=overwrite)
     folder = _fetch(wanted)
     if out is None:
         return folder
-    target = Path(out)
-    names = taken_in(folder)
-    if not overwrite and (target / names[0]).exists():
-        message = f"{target} exists already; choose another folder, or overwrite it"
-        raise SettingsError(message)
-    (target / names[0]).unlink(missing_ok=True)
-    # The config last: a folder with it is complete.
-    for name in reversed(names):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / name, target / f"{name}.partial")
-        (target / f"{name}.partial").replace(target / name)
-    return target
+    copy_out(folder, Path(out), overwrite=overwrite)
+    return Path(out)
 
 
 def push(
@@ -351,9 +338,10 @@ def _files(info: Any, wanted: HubId) -> dict[str, Published]:
         files[name] = Published(
             size=listed[name].size, sha256=None if lfs is None else lfs.sha256, blob=listed[name].blob_id
         )
-    if (files[names[0]].size or 0) > MAX_CONFIG_BYTES:
-        message = f"{wanted}: its {names[0]} is larger than any model's ({files[names[0]].size:,} bytes)"
-        raise FormatError(message)
+    for name, file in files.items():
+        if (file.size or 0) > largest(name):
+            message = f"{wanted}: its {name} is larger than that of any model or task ({file.size:,} bytes)"
+            raise FormatError(message)
     return files
 
 

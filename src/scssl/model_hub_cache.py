@@ -10,20 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scssl.errors import FormatError
-from scssl.model_files import CARD, CONFIG, GENES, PROGRAMMES, WEIGHTS
+from scssl.model_files import CONFIG
 from scssl.model_hub_client import LIBRARY, cache_dir, endpoint
+from scssl.model_hub_kinds import INSIDE, taken_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from scssl.model_hub_client import HubId
 
-NEEDED: Final = (CONFIG, GENES, WEIGHTS)
-FILES: Final = (*NEEDED, CARD, PROGRAMMES)
-"""All that is ever taken from a model's repository, whatever else it holds."""
-INSIDE: Final = "model"
-"""Folder of the model in the repository of a saved task."""
-_OF_TASK: Final = re.compile(r"[A-Za-z0-9][\w-]*\.(json|safetensors|md)", flags=re.ASCII)
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
@@ -53,34 +46,6 @@ def cached(hub: Any, wanted: HubId) -> Path | None:
         if names:
             return folder
     return None
-
-
-def taken(names: Iterable[str]) -> tuple[str, ...]:
-    """Return which files of a repository are taken: a model's, or a saved task's and those of the model within.
-
-    Parameters
-    ----------
-    names
-        Files that there are, by their paths.
-
-    Returns
-    -------
-    tuple of str
-        The config first. It is fetched last: where it is, the rest was. Empty, if it is neither.
-    """
-    there = set(names)
-    if there.issuperset(NEEDED):
-        return tuple(name for name in FILES if name in there)
-    inside = [f"{INSIDE}/{name}" for name in FILES]
-    if not there.issuperset(inside[: len(NEEDED)]):
-        return ()
-    own = sorted(name for name in there if _OF_TASK.fullmatch(name))
-    return (*(name for name in inside if name in there), *own)
-
-
-def taken_in(folder: Path) -> tuple[str, ...]:
-    """Return which files of a folder were, or would be, taken."""
-    return taken(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def in_cache(hub: Any, wanted: HubId, name: str) -> Path | None:

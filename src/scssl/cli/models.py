@@ -66,17 +66,17 @@ def pull(
     model
         owner/name, or owner/name@revision for one branch, tag or commit. A commit never changes.
     out
-        Folder to copy it to. Without it, it stays in the cache of the hub's client, from which it is used without a
+        Folder to make for it. Without it, it stays in the cache of the hub's client, from which it is used without a
         network.
     overwrite
-        Replace the model at OUT.
+        Replace the model or annotator at OUT by another.
     common
         Options that every command takes.
     """
     from scssl.model import CellModel
     from scssl.model_files import CONFIG
     from scssl.model_hub import pull as fetch
-    from scssl.model_hub_cache import INSIDE
+    from scssl.model_hub_kinds import INSIDE
     from scssl.tasks.annotate.files import KIND
 
     folder = fetch(model, out=out, overwrite=overwrite)

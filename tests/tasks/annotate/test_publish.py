@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ import pytest
 import scssl
 from scssl.cli.app import main
 from scssl.errors import FormatError, MissingExtraError, SettingsError
-from scssl.model_hub import list_cached
-from scssl.model_hub_cache import taken
+from scssl.model_hub import list_cached, pull, push
+from scssl.model_hub_kinds import MODEL, TASKS, files_of, kind_of, taken
 from scssl.tasks import Annotator
 from tests.hub_server import serving
 
@@ -121,7 +122,7 @@ def test_what_is_fetched_is_checked(published, saved, tmp_path, capsys):
     assert "scssl annotate" in capsys.readouterr().out
     assert {file.relative_to(tmp_path / "mine").as_posix() for file in (tmp_path / "mine").rglob("*.*")} == FILES
     Annotator.load(tmp_path / "mine")
-    shutil.copytree(saved[0], tmp_path / "another")
+    shutil.copytree(saved[0], tmp_path / "another", ignore=shutil.ignore_patterns("notes.json"))
     before = (tmp_path / "another" / "annotator.json").read_bytes()
     assert main(["models", "pull", "lab/blood", "--out", str(tmp_path / "another"), "--quiet"]) == 2
     assert "another exists already" in capsys.readouterr().err
@@ -161,8 +162,113 @@ def test_files_that_are_taken():
     model = ["config.json", "genes.tsv", "model.safetensors"]
     inside = [f"model/{name}" for name in model]
     assert taken([*model, "run.py", "README.md"]) == (*model, "README.md")
-    assert taken([*inside, "a.safetensors", "run.py", "b/c.json", ".x.json", "model/run.json"]) == (
-        *inside,
-        "a.safetensors",
-    )
+    junk = ["a.safetensors", "junk.json", "capsule.json", "study.safetensors", "notes.md", "run.py", "b/c.json",
+            "model/run.json"]  # fmt: skip
+    own = ("annotator.json", "reference.safetensors", "trust.safetensors", "README.md")
+    assert taken([*junk, *reversed(own), *inside]) == (*inside, *own)
     assert taken(["annotator.json", *inside[1:]]) == ()
+    assert taken([*inside, *junk]) == ()
+
+
+@pytest.mark.parametrize("task", ["annotate", "integrate", "reconstruct", "simulate", "translate"])
+def test_the_files_of_a_task_are_those_that_it_writes(task):
+    """The hub's room may not ask the tasks', which come later."""
+    module = import_module(f"scssl.tasks.{task}.files")
+    arrays = [value for value in vars(module).values() if isinstance(value, str) and value.endswith(".safetensors")]
+    assert TASKS[module.KIND.named] == (module.KIND.settings, *arrays)
+
+
+def test_a_kind_replaces_none_but_its_own(published, saved, tmp_path):
+    hub, _ = published
+    push(saved[0] / "model", to="lab/model", licence="mit")
+    place = tmp_path / "o"
+    annotator, model = pull("lab/blood", out=place / "a"), pull("lab/model", out=place / "m")
+    before = contents(place)
+    for name, out, there, found in (("model", annotator, "an annotator", MODEL), ("blood", model, MODEL, "an ann")):
+        with pytest.raises(SettingsError, match="exists already; choose another folder, or overwrite it"):
+            pull(f"lab/{name}", out=out)
+        with pytest.raises(SettingsError, match=f"holds {there}, and what was fetched is {found}") as caught:
+            pull(f"lab/{name}", out=out, overwrite=True)
+        assert "\n" not in str(caught.value)
+    assert contents(place) == before
+    # Another of its kind, with files less: none of the old are left.
+    zero = Annotator.load(saved[0])
+    Annotator(zero.model, mode="zero_shot").fit(saved[1], labels="cell_type").push("lab/zero", licence="mit")
+    assert "classifier.safetensors" not in hub.repos["lab/zero"][-1]
+    pull("lab/zero", out=annotator, overwrite=True)
+    assert set(contents(annotator)) == set(hub.repos["lab/zero"][-1])
+    assert Annotator.load(annotator).settings.mode == "zero_shot"
+    pull("lab/blood", out=annotator, overwrite=True)
+    pull("lab/blood", out=annotator, overwrite=True)
+    assert Annotator.load(annotator).settings.mode == "probe"
+    assert {folder.name for folder in place.iterdir()} == {"a", "m"}
+
+
+def test_an_interrupted_copy_leaves_what_was_there(published, tmp_path, monkeypatch):
+    copy = shutil.copyfile
+
+    def stop(source, target):
+        if "trust" in source.name:
+            raise KeyboardInterrupt
+        copy(source, target)
+
+    for overwrite in (False, True):
+        before = contents(tmp_path / "a")
+        assert bool(before) == overwrite
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "copyfile", stop)
+            with pytest.raises(KeyboardInterrupt):
+                pull("lab/blood", out=tmp_path / "a", overwrite=overwrite)
+        assert contents(tmp_path / "a") == before
+        assert {folder.name for folder in tmp_path.iterdir()} == ({"a", "cache"} if overwrite else {"cache"})
+        Annotator.load(pull("lab/blood", out=tmp_path / "a", overwrite=overwrite))
+
+
+def test_nothing_of_the_users_is_lost(published, tmp_path, monkeypatch):
+    out = tmp_path / "a"
+    out.mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(out)
+        with pytest.raises(SettingsError, match="is the folder that this runs in"):
+            pull("lab/blood", out=".")
+    pull("lab/blood", out=out)
+    (out / "model" / "notes.txt").write_text("mine")
+    with pytest.raises(SettingsError, match=r"holds model/notes\.txt, which is no file of an annotator and would be"):
+        pull("lab/blood", out=out, overwrite=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.txt").write_text("mine")
+    with pytest.raises(SettingsError, match="it is no model or task of scssl, choose another folder"):
+        pull("lab/blood", out=tmp_path / "b", overwrite=True)
+    assert (out / "model" / "notes.txt").read_text() == (tmp_path / "b" / "notes.txt").read_text() == "mine"
+    # A link to a folder stays one.
+    (tmp_path / "c").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "c")
+    pull("lab/blood", out=tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    Annotator.load(tmp_path / "c")
+
+
+def test_junk_is_not_asked_for_and_what_is_too_large_is_refused(published, tmp_path, monkeypatch):
+    hub, _ = published
+    junk = dict.fromkeys(("junk.json", "capsule.json", "secrets.safetensors", "notes.md", "a/config.json"), b"{}")
+    hub.repos["lab/junk"] = [{**hub.repos["lab/blood"][-1], **junk, "reference.safetensors": b"x" * 300_000}]
+    n = len(hub.requests)
+    for limit, most, name in (
+        ("MAX_ARRAYS_BYTES", 299_999, r"reference\.safetensors"),
+        ("MAX_TEXT_BYTES", 50, r"model/config\.json"),
+        ("MAX_BYTES", 50, r"annotator\.json"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"scssl.model_hub_kinds.{limit}", most)
+            with pytest.raises(FormatError, match=f"lab/junk: its {name} is larger than that of any model") as caught:
+                pull("lab/junk")
+            assert "\n" not in str(caught.value)
+    assert not [line for line in hub.requests[n:] if "/resolve/" in line]
+    assert set(contents(pull("lab/junk", out=tmp_path / "a"))) == FILES
+    assert not [line for line in hub.requests[n:] if any(name in line for name in junk)]
+    assert kind_of(FILES) == "an annotator"
+    assert set(files_of("an annotator")) == FILES | {"model/programmes.gmt"}
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.*")) if p.is_file()}

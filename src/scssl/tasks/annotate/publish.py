@@ -13,7 +13,7 @@ from scssl.errors import import_extra
 from scssl.model_card import card_text, plain
 from scssl.model_files import CARD, CONFIG
 from scssl.model_hub import destination, publishable, upload
-from scssl.model_hub_cache import INSIDE, taken_in
+from scssl.model_hub_kinds import INSIDE, taken_in
 from scssl.ontology import LabelTree
 from scssl.tasks.annotate import files
 

@@ -74,6 +74,14 @@ def test_verdict_of_two_comparisons(scratch, baseline, word, conclusive):
     assert plain["against_baseline"]["outcome"] == outcome(made(*baseline), min_effect=0.01)
 
 
+@pytest.mark.parametrize("scratch", [UP, LEVEL, DOWN])
+def test_cells_of_too_few_donors_conclude_nothing(scratch):
+    found = Comparison(method="a", against="b", interval=made(*scratch, unit="cell"))
+    verdict = judge(baseline=found, scratch=found, min_effect=0.01)
+    assert not verdict.conclusive
+    assert " on these cells, of too few donors to speak of others" in verdict.sentences[0]
+
+
 @given(low=st.floats(-0.5, 0.5), width=st.floats(0, 0.5), other=st.floats(-0.5, 0.5), effect=st.floats(0, 0.1))
 @settings(deadline=None)
 def test_never_stronger_than_the_interval(low, width, other, effect):

@@ -208,6 +208,9 @@ class Run:
             If the folder has no readable ``run.json``.
         """
         path = Path(folder) / FILE
+        if not Path(folder).exists():
+            message = f"{folder}: there is no such file or folder"
+            raise FormatError(message)
         if not path.is_file():
             message = (
                 f"{folder}: no {FILE} there. Give a folder written by `scssl pretrain`, `study`, `compare` or `demo`, "

@@ -41,7 +41,8 @@ class Verdict:
 
     word: Word
     conclusive: bool
-    """False if "made no difference" only means that none could be shown: the interval leaves room for one."""
+    """False if "made no difference" only means that none could be shown, as the interval leaves room for one; and if
+    cells were resampled, not donors."""
     sentences: list[str]
     """In plain words, the verdict first."""
     baseline: Comparison
@@ -140,22 +141,28 @@ def judge(
     by_scratch = outcome(scratch.interval, min_effect=min_effect)
     by_baseline = outcome(baseline.interval, min_effect=min_effect)
     over = f"{_amount(scratch.interval)} against the same network from scratch"
+    # An interval over cells is narrow because cells are many, whatever other donors may be like.
+    by_donors = scratch.interval.unit == "donor"
+    here = "" if by_donors else " on these cells, of too few donors to speak of others"
     word: Word
     if by_scratch == "better" and by_baseline == "better":
-        word, first = "helped", f"Pre-training helped: {over}, and better than the best simple baseline."
+        word, first = "helped", f"Pre-training helped{here}: {over}, and better than the best simple baseline."
     elif by_scratch == "better":
-        word, first = "helped the network only", f"Pre-training helped the network, {over}, but {_WORTH[by_baseline]}."
+        word, first = (
+            "helped the network only",
+            f"Pre-training helped the network{here}, {over}, but {_WORTH[by_baseline]}.",
+        )
     elif by_scratch == "worse":
-        word, first = "hurt", f"Pre-training hurt: {over}."
+        word, first = "hurt", f"Pre-training hurt{here}: {over}."
     elif by_scratch == "same":
-        word, first = "made no difference", f"Pre-training made no difference that matters: {over}."
+        word, first = "made no difference", f"Pre-training made no difference that matters{here}: {over}."
     else:
         word = "made no difference"
         first = f"Pre-training made no difference that these cells can show: {over}; either sign is possible."
     sentences = [first, words(scratch, min_effect=min_effect), words(baseline, min_effect=min_effect), *limits]
     return Verdict(
         word=word,
-        conclusive=by_scratch != "unclear",
+        conclusive=by_scratch != "unclear" and by_donors,
         sentences=sentences,
         baseline=baseline,
         scratch=scratch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from scssl.environment import command_line, expanded, machine, shortened, versio
 from scssl.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 FILE: Final = "capsule.json"
 FORMAT: Final = "scssl-capsule"
@@ -24,6 +25,8 @@ PARTS: Final = ("settings", "seeds", "data", "genes", "environment", "metrics", 
 """What every capsule has."""
 LEFT_OUT: Final = (FILE, "report.html", "README.md")
 """The capsule itself, what is made anew at any time, and the card, in which people may write."""
+LIVE: Final = (Path("/proc"), Path("/sys"))
+"""What the system makes up while it is read, without end."""
 
 State = Literal["same", "differs", "other", "unknown"]
 
@@ -46,7 +49,7 @@ def environment() -> dict[str, Any]:
 
 
 def describe_input(path: Path) -> dict[str, Any]:
-    """Return what tells whether an input is still the same: ``path``, ``bytes``, ``sha256``.
+    """Return what tells whether an input is still the same: ``path``, ``bytes``, ``sha256``, of a folder ``files``.
 
     Parameters
     ----------
@@ -56,11 +59,21 @@ def describe_input(path: Path) -> dict[str, Any]:
     full = path.resolve()
     if full.is_file():
         return {"path": shortened(full), "bytes": full.stat().st_size, "sha256": checksum(full)}
+    return {"path": shortened(full), **_of_folder(full, list(_files_in(full)))}
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Yield the files of an input, and links to files. Links to folders are not followed."""
     skipped = {*LEFT_OUT, "logs"}
-    files = [file for file in full.rglob("*") if file.is_file() and not skipped & set(file.relative_to(full).parts)]
-    entries = file_entries(full, files)
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in skipped]
+        yield from (file for name in names if name not in skipped and (file := Path(place, name)).is_file())
+
+
+def _of_folder(folder: Path, files: list[Path]) -> dict[str, Any]:
+    entries = file_entries(folder, files)
     digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-    return {"path": shortened(full), "bytes": sum(entry["bytes"] for entry in entries.values()), "sha256": digest}
+    return {"bytes": sum(entry["bytes"] for entry in entries.values()), "files": len(entries), "sha256": digest}
 
 
 def check_inputs(inputs: Iterable[Any]) -> list[Finding]:
@@ -69,28 +82,51 @@ def check_inputs(inputs: Iterable[Any]) -> list[Finding]:
     Parameters
     ----------
     inputs
-        As `describe_input` gives them, with ``name``.
+        As `describe_input` gives them, with ``name``. Anyone may have written them: no more is read than they say there
+        is.
     """
     found = []
     for one in inputs:
         if not isinstance(one, dict) or not isinstance(one.get("path"), str) or not one.get("sha256"):
             continue
-        place, name = expanded(one["path"]), Path(str(one.get("name", one["path"]))).name
-        if not place.exists():
-            found.append(Finding(what="data", state="unknown", text=f"{name} is no longer at {one['path']}"))
-        elif not _is_same(place, one):
-            text = f"{one['path']} is not what the run read: it was altered or replaced"
-            found.append(Finding(what="data", state="differs", text=text))
-        else:
-            found.append(Finding(what="data", state="same", text=f"{name} is what the run read"))
+        name = Path(str(one.get("name", one["path"]))).name
+        try:
+            state, text = _compared(expanded(one["path"]), one)
+        except (OSError, RuntimeError, ValueError) as error:
+            # Not for this user to read; links that lead to themselves; no name of a file.
+            state, text = "unknown", f"cannot be read ({error})"
+        found.append(Finding(what="data", state=state, text=f"{name} {text}"))
     return found
 
 
-def _is_same(place: Path, one: Mapping[str, Any]) -> bool:
-    # The size of a file is known at once, where its checksum may take minutes.
-    if place.is_file() and place.stat().st_size != one.get("bytes", place.stat().st_size):
-        return False
-    return bool(describe_input(place)["sha256"] == one["sha256"])
+def _compared(place: Path, one: Mapping[str, Any]) -> tuple[State, str]:
+    """Compare an input with what is there now: sizes first, for checksums may take minutes."""
+    full = place.resolve()
+    if not full.exists():
+        return "unknown", f"is no longer at {one['path']}"
+    if not place.is_absolute() or any(full.is_relative_to(live) or live.is_relative_to(full) for live in LIVE):
+        return "unknown", f"cannot have been at {one['path']}"
+    altered = f"at {one['path']} is not what the run read: it was altered or replaced"
+    same = f"at {one['path']} is what the run read"
+    if full.is_file():
+        size = full.stat().st_size
+        is_same = size == one.get("bytes") and checksum(full) == one["sha256"]
+        return ("same", same) if is_same else ("differs", altered)
+    files, n_bytes = [], 0
+    for file in _files_in(full):
+        if file.is_symlink() and not file.resolve().is_relative_to(full):
+            return "unknown", f"at {one['path']} has links to other places, which are not followed"
+        files.append(file)
+        n_bytes += file.stat().st_size
+        if n_bytes > _number(one.get("bytes")) or len(files) > _number(one.get("files", len(files))):
+            return "differs", altered
+    is_same = n_bytes == one.get("bytes") and len(files) == one.get("files", len(files))
+    is_same = is_same and _of_folder(full, files)["sha256"] == one["sha256"]
+    return ("same", same) if is_same else ("differs", altered)
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else -1
 
 
 def write_capsule(
@@ -194,7 +230,7 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> Finding:
     for name, entry in files.items():
         file = folder / name
         # A capsule may come from someone else: nothing outside of its folder is read.
-        if not isinstance(entry, dict) or "\0" in name or not file.resolve().is_relative_to(folder.resolve()):
+        if not isinstance(entry, dict) or not _is_inside(file, folder):
             problems.append(f"{name!r} is no file of a run")
         elif not file.is_file():
             problems.append(f"{name} is missing")
@@ -206,6 +242,14 @@ def check_files(folder: Path, files: Mapping[str, Any]) -> Finding:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         return Finding(what="files", state="differs", text="; ".join(problems[:5]) + more)
     return Finding(what="files", state="same", text=f"{len(files)} as they were written")
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        # Links that lead to themselves, or what is no name of a file.
+        return False
 
 
 def check_environment(then: Mapping[str, Any]) -> Finding:

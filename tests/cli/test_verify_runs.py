@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import anndata
 import pytest
 
 import scssl
-from scssl.cli import _repeat
-from scssl.cli._repeat import repeat
+from scssl.cli._repeat_compare import differences
 from scssl.cli._verify import _answers, _named
 from scssl.cli.app import main
 from scssl.environment import shortened
@@ -110,31 +108,11 @@ def test_a_command_given_again_writes_the_same(here, copy, capsys):
     cells = anndata.read_h5ad(copy / "out.h5ad")
     cells.obsm["X_scssl"][3, 0] += 1
     cells.write_h5ad(copy / "out.h5ad")
-    assert list(filter(None, _repeat._differences(copy / "out.h5ad", here / "out.h5ad"))) == ["obsm['X_scssl'] differs"]
+    assert list(filter(None, differences(copy / "out.h5ad", here / "out.h5ad"))) == ["obsm['X_scssl'] differs"]
     table = copy / "compared" / "answers.csv"
-    assert not any(_repeat._differences(copy / "compared", here / "compared"))
+    assert not any(differences(copy / "compared", here / "compared"))
     table.write_text(table.read_text().replace("type_1", "type_9"))
-    assert "answers.csv: cell_type differs" in list(_repeat._differences(copy / "compared", here / "compared"))
-
-
-@pytest.mark.parametrize(
-    "command", ["", "rm -rf .", "scssl", "scssl report x", "scssl models push model you/name", "python run.py", "'"]
-)
-def test_nothing_but_runs_is_given_again(tmp_path, monkeypatch, command):
-    monkeypatch.setattr(_repeat.subprocess, "run", lambda *_args, **_more: pytest.fail("was run"))
-    ran = {"command": command, "folder": str(tmp_path)}
-    assert repeat(tmp_path, ran).state == "unknown"
-    assert repeat(tmp_path, {"command": "scssl embed a --out b"}).state == "unknown"
-
-
-def test_everything_that_a_command_writes_goes_elsewhere(tmp_path):
-    words = ["simulate", "a.h5ad", "--out=b.h5ad", "--save", "s", "--figures", "t/s", "--seed", "3", "--overwrite"]
-    moved, places = _repeat._moved(words, tmp_path)
-    assert [word for word in moved if word.startswith("--")] == ["--out", "--save", "--figures", "--seed"]
-    assert set(places) == {Path("b.h5ad"), Path("s"), Path("t/s")}
-    assert all(new.is_relative_to(tmp_path) for new in places.values())
-    assert _repeat._place_of(tmp_path / "t" / "s", places, tmp_path) == tmp_path / "figures" / "s"
-    assert _repeat._place_of(tmp_path / "renamed.h5ad", places, tmp_path) in places.values()
+    assert "answers.csv: cell_type differs" in list(differences(copy / "compared", here / "compared"))
 
 
 def test_named_cells_of_a_demonstration_are_counted_again(tmp_path):

@@ -89,7 +89,11 @@ def _repeated(run: Path) -> Finding:
         from scssl.report.file_tasks import read_content
 
         return repeat(run, read_content(run).tasks[-1].record)
-    capsule = read_capsule(run) or {}
+    try:
+        capsule = read_capsule(run) or {}
+    except FormatError:
+        # `_verify_one` says what is wrong with it.
+        return Finding(what="repeated", state="unknown", text="its capsule, which holds the command, cannot be read")
     ran = capsule.get("environment")
     return repeat(run, ran if isinstance(ran, dict) else {})
 

@@ -91,4 +91,6 @@ def test_files_that_are_no_record_are_refused(tmp_path, content):
 
 def test_a_folder_without_record_is_refused(tmp_path):
     with pytest.raises(FormatError, match=r"no run\.json there"):
+        Run.open(tmp_path)
+    with pytest.raises(FormatError, match="absent: there is no such file or folder"):
         Run.open(tmp_path / "absent")

@@ -88,7 +88,7 @@ def test_the_result_has_a_report_with_the_command_and_the_scores(folder, tmp_pat
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert main(["report", str(tmp_path / "o.h5ad")]) == 0
     html = (tmp_path / "o.html").read_text()
-    assert f"accuracy {scores['accuracy']:.3f}, macro F1 {scores['macro_f1']:.3f}." in html
+    assert f"accuracy {scores['accuracy']:.3f}, macro F1 {scores['macro_f1']:.3f}, balanced" in html
     record = json.loads(anndata.read_h5ad(tmp_path / "o.h5ad").uns["scssl"]["annotate"]["record"])
     assert record["label_map"] == {"first": "type_1"}
     assert [one["role"] for one in record["inputs"]] == ["cells to name", "labelled cells"]

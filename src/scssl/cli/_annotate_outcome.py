@@ -161,17 +161,20 @@ def _trust(scores: AnnotationScores | TrustScores, *, n_cells: int) -> list[str]
 def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
     from rich.markup import escape
 
+    from scssl.tasks.annotate.scores import in_words
+
+    summary = scores.summary()
     lines = [
         f"against obs\\[{escape(repr(truth))}], {count(scores.n_cells, 'cell')} of "
         f"{count(len(scores.per_class), 'type')}: "
-        f"accuracy {scores.accuracy:.3f}, macro F1 {scores.macro_f1:.3f}, "
-        f"balanced accuracy {scores.balanced_accuracy:.3f}"
+        f"{in_words(summary.get('called', summary), rejected=scores.called is not None, best=summary)}"
     ]
     if scores.hierarchy is not None:
         found = scores.hierarchy.hierarchical
         lines.append(
             "with kinds of the true type counted as right: "
             f"accuracy {found.accuracy:.3f}, macro F1 {found.macro_f1:.3f}"
+            + (" by the best guess for all" if scores.called is not None else "")
         )
         lines += [f"  {line}" for line in _trust(scores.by_kind, n_cells=scores.n_cells)] if scores.by_kind else []
         lines.append("by names alone:")

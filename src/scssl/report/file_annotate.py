@@ -154,27 +154,23 @@ def _true(task: FileTask, column: pd.Series) -> pd.Series:
 def _against_truth(
     told: Told, task: FileTask, obs: pd.DataFrame, *, truth: str, labels: pd.Series, confidence: pd.Series | None
 ) -> None:
+    from scssl.tasks.annotate.scores import in_words
+
     true = _true(task, obs[truth])
     known = true.notna()
     scores = classification_scores(true[known].to_numpy(), labels[known].to_numpy())
-    sentence = (
-        f"Against obs[{truth!r}], {count(scores.n_cells, 'cell')} of {count(len(scores.per_class), 'type')}: accuracy "
-        f"{scores.accuracy:.3f}, macro F1 {scores.macro_f1:.3f}"
-    )
     # What a rejected cell would have been called is known to the command alone.
-    guessed = task.scores if task.record.get("truth") == truth else {}
-    if guessed and (labels == UNKNOWN).any():
-        sentence += (
-            f", where cells called unknown count as wrong; {guessed['accuracy']:.3f} and {guessed['macro_f1']:.3f} by "
-            "the best guess for all"
-        )
-    elif (labels == UNKNOWN).any():
-        sentence += ", where cells called unknown count as wrong"
-    sentence += "."
+    best = task.scores if task.record.get("truth") == truth else None
+    rejected = bool((labels[known] == UNKNOWN).any())
+    sentence = (
+        f"Against obs[{truth!r}], {count(scores.n_cells, 'cell')} of {count(len(scores.per_class), 'type')}: "
+        f"{in_words(scores.summary(), rejected=rejected, best=best)}."
+    )
     if hierarchical := task.scores.get("hierarchical"):
         sentence += (
             " Where a kind of the true type counts as right, by the Cell Ontology: accuracy "
-            f"{hierarchical['accuracy']:.3f}, macro F1 {hierarchical['macro_f1']:.3f}."
+            f"{hierarchical['accuracy']:.3f}, macro F1 {hierarchical['macro_f1']:.3f}"
+            + (" by the best guess for all." if rejected else ".")
         )
     told.summary.append(sentence)
     table = confusion_table(true[known].astype(str), labels[known])

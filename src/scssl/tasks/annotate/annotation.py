@@ -125,6 +125,11 @@ class Annotation:
         predicted[pd.isna(predicted)] = NO_COUNTS
         scores = classification_scores(true, predicted, reference_classes=classes)
         known = true.notna().to_numpy()
+        called = None
+        rejected = np.zeros(len(known), dtype=bool) if self.unknown is None else self.unknown != ""
+        if (rejected & known & (np.asarray(self.labels.codes) >= 0)).any():
+            written = np.where(predicted == NO_COUNTS, NO_COUNTS, np.where(rejected, UNKNOWN, predicted))
+            called = classification_scores(true, written, reference_classes=classes)
         codes = pd.Index(classes, dtype=object).get_indexer(pd.Index(true[known], dtype=object)).astype(np.int64)
         column = donor or GUESSED
         donors = None
@@ -148,6 +153,7 @@ class Annotation:
             rejection=self._rejection(np.asarray(self.labels.codes)[known] == codes, codes >= 0, known),
             hierarchy=hierarchy,
             by_kind=by_kind,
+            called=called,
         )
 
     def _by_kind(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from scssl.metrics import ClassificationScores
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from scssl.metrics.calibration import CalibrationScores
@@ -50,6 +52,8 @@ class AnnotationScores(ClassificationScores):
     by_kind: TrustScores | None = None
     """`calibration`, `coverage` and `rejection` with kinds of the true type counted as right; None without an
     ontology."""
+    called: ClassificationScores | None = None
+    """Of the labels as written, where rejected cells count as wrong; None where no scored cell was rejected."""
 
     def summary(self) -> dict[str, Any]:
         """Return the scores without the tables, as plain values for JSON."""
@@ -59,7 +63,37 @@ class AnnotationScores(ClassificationScores):
             values["relations"] = self.hierarchy.relations
         if self.by_kind is not None:
             values["hierarchical"] |= self.by_kind.summary()
+        if self.called is not None:
+            values["called"] = {
+                name: getattr(self.called, name) for name in ("accuracy", "macro_f1", "balanced_accuracy")
+            }
         return values
+
+
+def in_words(written: Mapping[str, float], *, rejected: bool, best: Mapping[str, float] | None = None) -> str:
+    """Say how good labels are, of rejected cells too: in the terminal and on the page in the same way.
+
+    Parameters
+    ----------
+    written
+        Accuracy, macro F1 and balanced accuracy of the labels as written, by their names in a summary.
+    rejected
+        Whether there are rejected cells among those scored.
+    best
+        The same of the best guesses, rejected cells included; None where they are not known.
+    """
+    words = (
+        f"accuracy {written['accuracy']:.3f}, macro F1 {written['macro_f1']:.3f}, "
+        f"balanced accuracy {written['balanced_accuracy']:.3f}"
+    )
+    if rejected:
+        words += ", where cells called unknown count as wrong"
+        if best:
+            words += (
+                f"; {best['accuracy']:.3f}, {best['macro_f1']:.3f} and {best['balanced_accuracy']:.3f} by the best "
+                "guess for all"
+            )
+    return words
 
 
 def _summary(scores: AnnotationScores | TrustScores) -> dict[str, Any]:

@@ -47,13 +47,34 @@ def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_six_types_at_most_and_found_genes_named():
+def test_nine_types_at_most_and_found_genes_named():
     figure = volcano(genes())
-    assert len(figure.axes) == 6
+    assert len(figure.axes) == 7
+    assert figure._supxlabel is None
+    # A type that was asked about, of which no gene could be tested.
+    assert volcano(genes(), types=["T", "pDC"])._supxlabel.get_text() == "Not drawn: 1 cell type, none with genes found"
     assert figure.axes[0].get_title(loc="left") == "T: 1 of 40"
     assert texts(figure) == ["G0"]
     with pytest.raises(DataError, match="no gene was tested"):
         volcano(genes().assign(p_value=np.nan))
+
+
+def test_a_volcano_draws_types_with_findings_first_in_the_order_of_the_overview(monkeypatch):
+    monkeypatch.setattr("scssl.report.compare.PANELS", 2)
+    table = genes()
+    # Found by its own correction, though other types have smaller p-values.
+    plasma = table.index[table["cell_type"] == "Plasma"][0]
+    table.loc[plasma, ["p_value", "q_value"]] = [0.4, 0.03]
+    order = ["NK", "Plasma", "B", "T", "Mono", "DC", "Mk"]
+    figure = volcano(table, types=order)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Plasma: 1 of 39", "T: 1 of 40"]
+    assert figure._supxlabel.get_text() == "Not drawn: 5 cell types, none with genes found"
+    nk = table.index[table["cell_type"] == "NK"][0]
+    figure = draw(
+        "volcano", table.assign(q_value=table["q_value"].where(table.index != nk, 0.01)), fdr=0.05, types=order
+    )
+    assert [axes.get_title(loc="left").partition(":")[0] for axes in figure.axes] == ["NK", "Plasma"]
+    assert figure._supxlabel.get_text() == "Not drawn: 5 cell types, 1 with genes found"
 
 
 def test_each_donor_is_a_bar_that_sums_to_one():
@@ -98,6 +119,8 @@ def test_shares_are_ranked_by_size_whatever_the_direction():
     )  # fmt: skip
     (axes,) = share_changes(table).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T", "B"]
+    # Differences of centred log-ratios, whose signs are not those of the ratio of the shares.
+    assert axes.get_xlabel() == "change of log2 share against the mean of all types"
 
 
 def test_programmes_that_are_found_have_a_dot():
@@ -132,6 +155,9 @@ def test_the_overview_has_types_in_order_and_numbers():
     # A page turns the colour of text into its own, light on dark screens; the boxes stay light.
     assert all(text.get_color() in (INK, "white") for text in figure.axes[0].texts)
     assert texts(figure) == ["-1.25", "0.90", "", "", "0.20", "3 of 1,200", "", "5.00", ""]
+    assert "change of log2\nshare against" in figure.axes[0].get_xticklabels()[0].get_text()
+    tiny = answers().assign(effect=-0.001)
+    assert "-0.00" not in texts(comparison_overview(tiny))
     with pytest.raises(DataError, match="nothing was asked"):
         comparison_overview(answers().iloc[:0])
 

@@ -226,6 +226,8 @@ def test_table_rounds_for_the_eye_only():
     texts = [[cell["text"] for cell in row] for row in shown["rows"]]
     assert texts == [["0.123", "1.50", "1", "x"], ["1e-07", "2.00", "2,000", ""], ["", "1,000.25", "3", "<b>"]]
     assert [row[0]["raw"] for row in shown["rows"]] == ["0.123456", "1e-07", ""]
+    zero = table(pd.DataFrame({"a": [-0.0, 0.123]}), name="t.csv")
+    assert zero["rows"][0][0]["text"] == "0.000"
     long = table(pd.DataFrame({"a": np.arange(MAX_ROWS + 5)}), name="t.csv")
     assert (len(long["rows"]), long["n_rows"]) == (MAX_ROWS, MAX_ROWS + 5)
 

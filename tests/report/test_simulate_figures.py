@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import matplotlib as mpl
 import numpy as np
@@ -45,6 +46,8 @@ def test_means_lie_where_they_are_and_the_largest_are_named(beside):
     np.testing.assert_allclose(x[:3], [1.6, -0.8, 0], atol=1e-12)
     assert {"G0", "G1"} <= {text.get_text() for text in axes.texts}
     assert "G2" not in {text.get_text() for text in axes.texts}
+    # The table of scores has means over types, which are other numbers.
+    assert any(text.get_text().startswith("all cells together:\nPearson delta") for text in axes.texts)
     with pytest.raises(SettingsError, match="n is -1"):
         simulation_means(beside, n=-1)
 
@@ -76,6 +79,9 @@ def test_table_is_sorted_with_the_ceiling_last():
         "model", "mean shift", "no change", "half of the truth"
     ]  # fmt: skip
     assert {"0.90", "0.100"} <= {text.get_text() for text in axes.texts}
+    assert axes.get_xlabel().startswith("means over cell types")
+    axes = simulation_table(SimulationScores(methods=methods - 0.004, groups=pd.DataFrame())).axes[0]
+    assert "-0.00" not in {text.get_text() for text in axes.texts}
 
 
 def test_equal_numbers_have_one_shade():
@@ -113,7 +119,14 @@ def test_bars_mark_what_made_the_cells_and_show_what_is_worse_than_nothing(made)
         f"{made} (made the cells)"
     ]
     texts = {text.get_text(): text for text in axes.texts}
-    assert "-2.50" in texts
+    assert "-2.50 (longer than drawn)" in texts
+    arrows = [line for line in axes.lines if line.get_marker() == "<"]
+    assert [line.get_ydata()[0] for line in arrows] == [3]
+    figure = axes.figure
+    figure.canvas.draw()
+    label = axes.xaxis.label.get_window_extent()
+    assert label.x0 >= 0
+    assert label.x1 <= figure.bbox.x1
     # Inside the axes, as texts outside are not drawn.
     assert all(axes.get_xlim()[0] <= text.xy[0] <= axes.get_xlim()[1] for text in axes.texts)
     assert axes.patches[3].get_width() < 0
@@ -170,7 +183,8 @@ def test_the_page_shows_simulated_beside_measured_cells_and_marks_the_method(bes
     scores = SimulationScores(
         methods=pd.DataFrame({"explained": METHODS, "mae": 0.1}).rename_axis("method"), groups=pd.DataFrame()
     )
-    methods = {name: {"explained": value} for name, value in METHODS.items()}
+    # Rounded twice these are 0.660 and 0.029.
+    methods = {name: {"explained": value, "de_overlap": 0.66052, "mae": 0.02847} for name, value in METHODS.items()}
     made.settings["record"] = json.dumps({"created": "2026", "scores": {"methods": methods}})
     made.write(tmp_path / "a.h5ad", scores=scores, beside={"ill/1": with_types(beside)})
     (folder := tmp_path / "tables").mkdir()
@@ -187,5 +201,9 @@ def test_the_page_shows_simulated_beside_measured_cells_and_marks_the_method(bes
     assert drawn["kind"].value_counts().to_dict() == {"control": 40, "measured": 40, "simulated": 20}
     text = write_page(run, folder=folder).read_text()
     assert "additive (made the cells)" in text
+    assert ">0.661<" in re.sub(r"\s", "", text)
+    assert ">0.028<" in re.sub(r"\s", "", text)
+    assert "means over cell types" in text
+    assert "all cells together" in text
     assert "change of mean log expression, simulated" in text
     assert "simulated (20 cells)" in text

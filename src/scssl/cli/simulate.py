@@ -281,8 +281,13 @@ def _outcome(
     if scores is not None:
         shown = scores.methods.drop(columns=["mmd"], errors="ignore")
         shown = shown.rename(index={name: f"{name} (made the cells)" for name in _made(simulation)})
-        lines += ["", f"Against the measured cells of {settings['hold_out']}:", shown.to_string(float_format="%.3f")]
+        lines += [
+            "",
+            f"Against the measured cells of {settings['hold_out']}:",
+            shown.to_string(float_format="{:z.3f}".format),
+        ]
         lines.append("explained: 0 is no change, 1 the truth. Chosen without these cells; the table does not choose.")
+        lines.append("Means over cell types; explained and discrimination are of all types together.")
     lines += ["", str(settings["warning"])]
     for name, path in (("simulator", save), ("figures and tables", folder)):
         if path is not None:

@@ -10,13 +10,16 @@ from scssl.errors import DataError
 from scssl.report.compare_ranking import UNTESTED, comparison_overview, share_changes, short, state_shifts
 from scssl.report.names import put_names
 from scssl.report.style import ACCENT, GRID, INK, MISSING, category_order, new_figure, palette, styled
+from scssl.words import count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from matplotlib.figure import Figure
 
-PANELS: Final = 6
-"""Cell types of a volcano."""
+PANELS: Final = 9
+"""Cell types of a volcano at most."""
 COLUMNS: Final = 3
 NAMED: Final = 8
 """Genes named in a panel."""
@@ -31,7 +34,7 @@ IN_WORDS: Final = ["cell_type", "what", "sure"]
 """Columns of the answers that people read; the file has the numbers."""
 
 
-def draw(kind: str, table: pd.DataFrame, *, fdr: float) -> Figure:
+def draw(kind: str, table: pd.DataFrame, *, fdr: float, types: Sequence[str] = ()) -> Figure:
     """Draw the figure of a section of the report; see the functions named after the kinds.
 
     Parameters
@@ -42,15 +45,20 @@ def draw(kind: str, table: pd.DataFrame, *, fdr: float) -> Figure:
         What it shows.
     fdr
         False discovery rate.
+    types
+        Order of the cell types of a volcano.
     """
+    if kind == "volcano":
+        return volcano(table, fdr=fdr, types=types)
     return donor_shares(table) if kind == "shares" else _DRAW[kind](table, fdr=fdr)
 
 
-def volcano(genes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
+def volcano(genes: pd.DataFrame, *, fdr: float = 0.05, types: Sequence[str] = ()) -> Figure:
     """Draw how strongly genes differ against how sure that is, one panel per cell type.
 
     How to read it: right is higher under the case, left is lower; the higher up, the smaller the p-value. Genes that
-    are found are coloured, the surest of them named. Shown are the six types with the smallest p-values.
+    are found are coloured, the surest of them named. Shown are nine types at most, those in which genes are found
+    before others; how many are not drawn is written below.
 
     Parameters
     ----------
@@ -58,6 +66,8 @@ def volcano(genes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
         Of a `Comparison`: ``cell_type``, ``symbol``, ``log2_ratio``, ``p_value``, ``q_value``.
     fdr
         False discovery rate.
+    types
+        Cell types in their order, that of the overview; by the smallest p-value otherwise.
 
     Returns
     -------
@@ -73,7 +83,7 @@ def volcano(genes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
     if tested.empty:
         message = "volcano: no gene was tested"
         raise DataError(message)
-    order = tested.groupby("cell_type")["p_value"].min().sort_values(kind="stable").index[:PANELS]
+    order, words = _panels(tested, fdr=fdr, types=types)
     n_columns = min(COLUMNS, len(order))
     with styled():
         figure, panels = _grid(len(order), columns=n_columns, width=3.4, height=3.1)
@@ -98,7 +108,23 @@ def volcano(genes: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
             axes.set_title(f"{short(str(name), most=24)}: {found.sum():,} of {len(part):,}", fontsize=9.5)
             axes.set(xlabel="log2 ratio", ylabel="-log10 p-value")
             axes.axvline(0, color=GRID, linewidth=0.6, zorder=0)
+        if words:
+            figure.supxlabel(words, fontsize=9)
     return figure
+
+
+def _panels(tested: pd.DataFrame, *, fdr: float, types: Sequence[str]) -> tuple[list[str], str]:
+    """Return the types to draw, those with findings first chosen, and how many are not drawn, in words."""
+    p = tested.groupby("cell_type")["p_value"].min().sort_values(kind="stable")
+    place = {name: i for i, name in enumerate(dict.fromkeys([*types, *p.index]))}
+    hits = set(tested.loc[tested["q_value"].astype(float) <= fdr, "cell_type"])
+    names = sorted(p.index, key=place.__getitem__)
+    first = sorted(names, key=lambda name: name not in hits)
+    rest = first[PANELS:]
+    n_found, n_untested = sum(name in hits for name in rest), len(set(types) - set(names))
+    n_rest = len(rest) + n_untested
+    words = f"Not drawn: {count(n_rest, 'cell type')}, {n_found or 'none'} with genes found" if n_rest else ""
+    return [name for name in names if name not in rest], words
 
 
 def donor_shares(shares: pd.DataFrame) -> Figure:
@@ -236,7 +262,6 @@ def _grid(n: int, *, columns: int, width: float, height: float) -> tuple[Figure,
 
 _DRAW: Final = {
     "answers": comparison_overview,
-    "volcano": volcano,
     "share_changes": share_changes,
     "state_shifts": state_shifts,
     "programme_shifts": programme_shifts,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS: Final = {
-    "composition": "share\n(log2 ratio)",
+    "composition": "change of log2\nshare against\nmean of types",
     "state": "state shift",
     "genes": "genes",
     "programmes": "programmes",
@@ -28,8 +28,9 @@ def comparison_overview(answers: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
     """Draw what changes in which cells at one glance: a row per cell type, a column per kind of change.
 
     How to read it: dark blue is found at the false discovery rate; pale blue has a p-value up to 0.05 and is not found;
-    white is not shown; grey could not be tested, or not shown by so few donors. Numbers: log2 ratio of the share; state
-    shift (1 is the usual distance between two cell types); genes and programmes found.
+    white is not shown; grey could not be tested, or not shown by so few donors. Numbers: change of the log2
+    share against the mean of all types; state shift (1 is the usual distance between two cell types); genes and
+    programmes found.
 
     Parameters
     ----------
@@ -98,7 +99,9 @@ def _cell(row: Any, kind: str, fdr: float) -> tuple[str, str, str]:
         text = f"{int(row['n_found']):,} of {int(row['n_tests']):,}" if np.isfinite(p) else ""
     else:
         text = (
-            "" if np.isnan(effect) else (f"{effect:+.2f}" if kind == "composition" else f"{round(effect, 2) + 0.0:.2f}")
+            ""
+            if np.isnan(effect)
+            else (f"{effect:+z.2f}" if kind == "composition" else f"{round(effect, 2) + 0.0:.2f}")
         )
     if np.isnan(p):
         return UNTESTED, INK, text
@@ -119,8 +122,9 @@ def _box(x: float, y: float, shade: str) -> Any:
 def share_changes(composition: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
     """Draw how the share of each type changes, with its interval.
 
-    How to read it: intervals that cross the line leave it open whether the share rises or falls. Shares are relative: a
-    type that rises makes others fall a little.
+    How to read it: intervals that cross the line leave it open whether the share rises or falls. Shares are relative:
+    the values are differences of centred log-ratios, each type against the mean of all, and may differ in sign from
+    those of the shares themselves.
 
     Parameters
     ----------
@@ -140,8 +144,8 @@ def share_changes(composition: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
         If there are no types.
     """
     return _ranking(
-        composition, value="log2_ratio", fdr=fdr, x_label="log2 ratio of shares (case / control)", what="composition",
-        by_size=False, note=_p_note,
+        composition, value="log2_ratio", fdr=fdr, x_label="change of log2 share against the mean of all types",
+        what="composition", by_size=False, note=_p_note,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from scssl.report.compare import draw
+from scssl.report.compare_ranking import by_type
 from scssl.report.run import Run, Section
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ _TEXT: Final = {
     "shares": "Each bar is a donor. Donors under one condition show how much composition differs anyway.",
     "share_changes": "Intervals that cross the line leave it open whether a share rises or falls. Shares are relative: "
     "they are compared as centred log-ratios, each type against the mean of all, so that one type that becomes "
-    "frequent makes each of the others fall only a little.",
+    "frequent makes each of the others fall only a little; the sign may differ from that of the share itself.",
     "state_shifts": "How far cells move in the model's space, beyond what donors under one condition differ: 1 is as "
     "far as two cell types usually lie apart. Intervals are bootstraps over donors (three on each side at least). "
     "AUC: how well a classifier tells the condition of cells of donors that it has not seen; 0.5 is chance.",
     "volcano": "The counts of all cells of a donor and type are summed, and donors are compared (DESeq2, against "
-    "Student's t). Types with the smallest p-values; genes that are found are coloured.",
+    "Student's t). Types in the order of the overview, nine at most, those with genes found before others; genes that "
+    "are found are coloured.",
     "programme_shifts": "Colour: the mean log2 ratio of the programme's genes; a dot: found; grey: too few of its "
     "genes are expressed. Behind a name: how many of its genes a type expresses, fewest to most; a mean of few genes "
     "may be one gene's. Which genes they have is in members.csv; those learned from the cells knew nothing of the "
@@ -64,15 +66,18 @@ def run_of_comparison(found: Comparison, *, command: str = "", timings: dict[str
     sections = [
         Section(
             kind="answers", title="What changes, in which cells, and how sure", file="answers.csv",
-            text="Numbers: log2 ratio of the share; state shift (1 is the usual distance between two cell types); "
-            "genes and programmes found. q: false discovery rate across all of these. In the table what is found comes "
-            "first, and numbers after names are log2 ratios; answers.csv has the numbers as well.",
+            text="Numbers: change of the log2 share against the mean of all types; state shift (1 is the usual "
+            "distance between two cell types); genes and programmes found. q: false discovery rate across all of "
+            "these. In the table what is found comes first, and numbers after names are log2 ratios; answers.csv has "
+            "the numbers as well.",
             options={"names": NAMES, "fdr": fdr},
         )
     ] if "answers" in shown else []  # fmt: skip
     for kind in (name for name in shown if name != "answers"):
         options: dict[str, Any] = {"fdr": fdr, "names": NAMES}
         text = _TEXT[kind]
+        if kind == "volcano":
+            options["types"] = by_type(found.answers)
         if kind == "volcano" and len(found.genes) > 1000:
             text += " The table has the first thousand by p-value; all are in genes.csv."
         sections.append(
@@ -111,7 +116,8 @@ def draw_all(found: Comparison, folder: Path) -> list[str]:
     folder.mkdir(parents=True)
     drawn = []
     for kind in _shown(found):
-        figure = draw(kind, getattr(found, TABLE_OF[kind]), fdr=float(found.settings["fdr"]))
+        table, fdr = getattr(found, TABLE_OF[kind]), float(found.settings["fdr"])
+        figure = draw(kind, table, fdr=fdr, types=by_type(found.answers))
         figure.savefig(folder / FIGURES[kind])
         drawn.append(FIGURES[kind])
     return drawn

@@ -70,13 +70,15 @@ def _sentence(words: object) -> str:
 
 
 def _scores(told: Told, methods: dict[str, Any], *, held: str, made: list[str]) -> None:
-    table = pd.DataFrame.from_dict(methods, orient="index").astype(float).round(4) + 0.0
+    table = pd.DataFrame.from_dict(methods, orient="index").astype(float) + 0.0
     made = list(dict.fromkeys(made))
     text = (
         f"Against the measured cells of {held}, which were not learned from. explained: the part of the way from "
         "control to measured cells, in means and shapes of the populations; 0 is no change, 1 the truth. The simulated "
         f"cells of this file were made by {' and '.join(made)}, in colour: that was chosen without the cells that are "
-        "scored here. Half of the truth is one half of the measured cells against the other."
+        "scored here. Half of the truth is one half of the measured cells against the other. The table has "
+        "means over cell types (and over donors, where they are known); explained and discrimination are of all of "
+        "them together."
     )
     told.section(
         table.rename_axis("method").reset_index(), "scores", kind="simulation_scores", title="Against baselines",
@@ -91,9 +93,10 @@ def _beside(told: Told, cells: pd.DataFrame, genes: pd.DataFrame) -> None:
         title = str(mine["title"].iloc[0])
         text = (
             "Every point is a gene: its change from control cells, simulated and measured, and its mean. On the dashed "
-            "line both agree. On the right, grey is what no change at all would give."
+            "line both agree. The numbers are of all cells together, whatever their type, and so not those of the "
+            "table above, which are means over cell types. On the right, grey is what no change at all would give."
         )
-        means = genes[genes["case"] == case].drop(columns="case").round(4)
+        means = genes[genes["case"] == case].drop(columns="case").round(6)
         told.section(
             means, f"means_{number}", kind="simulation_means", title=f"Mean expression, simulated and measured{of}",
             text=text, later=False, options={"title": title, "names": ["gene"]},

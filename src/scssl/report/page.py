@@ -272,7 +272,8 @@ def _reliability(data: pd.DataFrame, section: Section) -> dict[str, Any]:
 
 
 def _compared(data: pd.DataFrame, section: Section) -> dict[str, Any]:
-    figure = draw(section.kind, data, fdr=float(section.options.get("fdr", 0.05)))
+    known = {"fdr": float(section.options.get("fdr", 0.05)), "types": section.options.get("types", ())}
+    figure = draw(section.kind, data, **known)
     shown = data[IN_WORDS] if section.kind == "answers" else data
     found = {"svg": _svg(figure, section.title), "table": table(shown, name=section.file)}
     return {**found, "open": section.kind == "answers"}

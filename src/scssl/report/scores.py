@@ -75,7 +75,7 @@ def score_bars(
                     end = max(score, float(row[high]))
                     axes.plot([row[low], row[high]], [y, y], color=TEXT, linewidth=1.2)
                 axes.annotate(
-                    f"{score:.3f}", (end, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
+                    f"{score:z.3f}", (end, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
                 )
                 ticks.append(y)
                 names.append(str(row[label]))

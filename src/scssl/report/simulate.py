@@ -36,14 +36,17 @@ CEILING = "half of the truth"
 MADE = "(made the cells)"
 LOWEST = -0.5
 """Where bars end that go on below."""
+OVER: Final = "means over cell types; explained and discrimination: of all types together"
+"""What the scores of methods are taken over."""
 
 
 def simulation_means(beside: Beside, *, n: int = NAMED) -> Figure:
     """Draw the change of each gene's mean expression, measured over simulated, and the means themselves.
 
     How to read it: every point is a gene; on the dashed line simulation and measurement agree. On the left, genes that
-    lie on the vertical line were predicted not to change; names are those of the largest measured changes. On the right
-    nearly every prediction looks good, no change at all among them: grey is the mean of the control cells.
+    lie on the vertical line were predicted not to change; names are those of the largest measured changes. The numbers
+    are of all cells together, whatever their type; the scores of `Simulator.evaluate` are means over types. On the
+    right nearly every prediction looks good, no change at all among them: grey is the mean of the control cells.
 
     Parameters
     ----------
@@ -81,7 +84,7 @@ def simulation_means(beside: Beside, *, n: int = NAMED) -> Figure:
         axes.set_ylabel("measured")
         axes.set_title(beside.title)
         r = np.corrcoef(x, y)[0, 1] if x.std() > 0 and y.std() > 0 else float("nan")
-        label = f"Pearson delta {r:.2f}\nerror of means {np.abs(x - y).mean():.3f}"
+        label = f"all cells together:\nPearson delta {r:z.2f}\nerror of means {np.abs(x - y).mean():.3f}"
         axes.annotate(label, (0.97, 0.04), xycoords="axes fraction", ha="right", va="bottom", fontsize=8)
         known = {"markersize": 5, "alpha": 0.5, "markeredgewidth": 0, "rasterized": True}
         for values, name, colour in (
@@ -189,7 +192,7 @@ def simulation_table(scores: SimulationScores, *, made: Sequence[str] = ()) -> F
             rank = _rank(np.round(-values if name in DOWN else values, digits))
             for y, (value, high) in enumerate(zip(values, rank, strict=True)):
                 axes.add_patch(_cell(x, y, shade(0.75 * high)))
-                text = "-" if np.isnan(value) else f"{value:.{digits}f}"
+                text = "-" if np.isnan(value) else f"{value:z.{digits}f}"
                 axes.text(x, y, text, ha="center", va="center", fontsize=9, color="white" if high > 0.8 else INK)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -199,7 +202,9 @@ def simulation_table(scores: SimulationScores, *, made: Sequence[str] = ()) -> F
             label.set_fontweight("bold" if name in (made or ("model",)) else "normal")
             label.set_fontstyle("italic" if name == CEILING else "normal")
         axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("bottom")
         axes.tick_params(length=0)
+        axes.set_xlabel(OVER, fontsize=8)
         for side in axes.spines.values():
             side.set_visible(False)
     return figure
@@ -207,6 +212,8 @@ def simulation_table(scores: SimulationScores, *, made: Sequence[str] = ()) -> F
 
 def simulation_bars(table: pd.DataFrame, *, made: Sequence[str]) -> Figure:
     """Draw how much of the change each method explains, best first, with the one that made the cells marked.
+
+    Bars that go on below the axis end in an arrow, and their value is written beside them.
 
     Parameters
     ----------
@@ -228,8 +235,11 @@ def simulation_bars(table: pd.DataFrame, *, made: Sequence[str]) -> Figure:
         for y, (name, value) in enumerate(zip(order["method"], order["explained"].astype(float), strict=True)):
             drawn = max(value, LOWEST) if np.isfinite(value) else 0.0
             axes.barh(y, drawn, height=0.75, color=palette(1)[0] if name in made else MISSING)
-            text = f"{value:.2f}" if np.isfinite(value) else "not known"
+            text = f"{value:z.2f}" if np.isfinite(value) else "not known"
             end = (max(drawn, 0.0), y)
+            if value < LOWEST:
+                axes.plot(LOWEST, y, "<", color=INK, markersize=6)
+                text += " (longer than drawn)"
             axes.annotate(text, end, xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
         names = [f"{name} {MADE}" if name in made else str(name) for name in order["method"]]
         axes.set_yticks(range(len(order)), names)
@@ -242,8 +252,8 @@ def simulation_bars(table: pd.DataFrame, *, made: Sequence[str]) -> Figure:
             axes.annotate(CEILING, (float(limit.iloc[0]), -0.9), ha="center", va="bottom", fontsize=8)
         axes.set_ylim(len(order) - 0.4, -0.9)
         low = float(order["explained"].min())
-        axes.set_xlim(LOWEST - 0.02 if low < LOWEST else min(low, 0.0), 1.14)
-        axes.set_xlabel("part of the change explained: 0 is no change, 1 the truth")
+        axes.set_xlim(max(low, LOWEST) - 0.04 if low < 0 else 0.0, 1.14)
+        axes.set_xlabel("part of the change explained\n(0 is no change, 1 the truth)")
         axes.spines["left"].set_visible(False)
     return figure
 

@@ -60,7 +60,7 @@ def _cell(value: Any, column: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(value, float | np.floating):
         # A number too small for the column's decimals must not be shown as zero.
         size = abs(float(value))
-        text = f"{value:.3g}" if 0 < size < 0.001 or size >= 1e9 else f"{value:,.{column['decimals']}f}"
+        text = f"{value:.3g}" if 0 < size < 0.001 or size >= 1e9 else f"{value:z,.{column['decimals']}f}"
         return {"text": text, "raw": repr(float(value)), "number": number}
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return {"text": f"{value:,}", "raw": str(value), "number": number}

@@ -53,6 +53,10 @@ def test_one_false_discovery_rate_across_everything(fitted):
         assert row.found == bool((table.loc[table["cell_type"] == row.cell_type, "q_value"] <= 0.05).any())
     assert found.answers["rank"].tolist() == list(range(1, 13))
     assert found.answers["found"].is_monotonic_decreasing
+    # What permuting could give at least is no bound of p-values that rest on a model.
+    permuted = found.answers.loc[found.answers["smallest_p"].notna()]
+    assert set(permuted["kind"]) == {"state"}
+    assert (permuted["p_value"] >= permuted["smallest_p"] - 1e-12).all()
 
 
 def test_ratios_of_genes_are_those_of_summed_counts(fitted, study):
@@ -109,6 +113,7 @@ def test_types_that_a_donor_has_too_few_of_are_left_out_and_named(study, asked):
     (reason,) = found.left_out.loc[found.left_out["cell_type"] == kind, "reason"]
     assert f"{donor}|" in reason
     assert "(4)" in reason
+    assert reason.startswith("samples left out because they have fewer than 10 of these cells: ")
 
 
 def test_what_goes_with_the_condition_is_flagged(study, asked):

@@ -17,7 +17,7 @@ from scssl.tasks.simulate.baselines import (
     ridge,
     type_mean_shift,
 )
-from scssl.tasks.simulate.judge import decide
+from scssl.tasks.simulate.judge import _interval, decide
 from scssl.tasks.simulate.scoring import Judged, explained, gather, score_groups
 from scssl.tasks.simulate.space import Space, log_values
 
@@ -112,6 +112,20 @@ def test_verdict():
         assert verdict.text.startswith("the model is not")
     assert "no change at all" in decide(table(1.3, 1.2), by="donors", confidence=0.9).text
     assert explained(np.array([0.5, 0.5]), np.array([1.0, 3.0])) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((0.02, 0.004, 0.036), "gain +0.020, 90 % interval +0.004 to +0.036"),
+        ((0.3, 0.25, 0.35), "gain +0.30, 90 % interval +0.25 to +0.35"),
+        ((0.02, 0.0003, 0.04), "gain +0.0200, 90 % interval +0.0003 to +0.0400"),
+    ],
+)
+def test_no_end_of_an_interval_is_rounded_to_zero_and_its_level_is_named(values, words):
+    gain, low, high = values
+    assert _interval(gain, low, high, confidence=0.9) == words
+    assert "90 % interval" in decide(table(0.1, 0.4), by="cell types", confidence=0.9).text
 
 
 @pytest.fixture(scope="module")

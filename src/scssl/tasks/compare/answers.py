@@ -45,6 +45,9 @@ def rank_answers(tables: Tables, design: Design, settings: ComparerSettings) -> 
     for record in tables.questions.to_dict(orient="records"):
         question: dict[str, Any] = {str(name): value for name, value in record.items()}
         kind, name = question["kind"], question["cell_type"]
+        if kind not in permuted(settings):
+            # What permuting could give is no bound of a p-value that rests on a model.
+            question["smallest_p"] = np.nan
         table = tables.of(kind)
         part = table[table["cell_type"] == name]
         words, effect = _WORDS[kind](part, question, settings)
@@ -79,13 +82,23 @@ def how_sure(question: dict[str, Any], settings: ComparerSettings, *, donors: st
         return "not known: could not be tested"
     if q <= settings.fdr:
         return f"found (q = {number(q)})"
-    by_permutation = question["kind"] == "state" or settings.test == "permutation"
-    if by_permutation and smallest > settings.fdr:
+    if smallest > settings.fdr:
         most = " (as small as it can be)" if p <= smallest * 1.000001 else ""
         return f"cannot be shown with {donors}: p = {number(p)}{most}"
     if p <= HINT:
         return f"a hint only: p = {number(p)}, but q = {number(q)} given all that was asked"
     return f"not shown (p = {number(p)}), which is not the same as no change"
+
+
+def permuted(settings: ComparerSettings) -> tuple[str, ...]:
+    """Name the kinds of change whose p-values come from permuting the conditions.
+
+    Parameters
+    ----------
+    settings
+        With the test.
+    """
+    return ("state", "composition", "programmes") if settings.test == "permutation" else ("state",)
 
 
 def _donors(design: Design) -> str:
@@ -111,7 +124,7 @@ def _composition(
     row = part.iloc[0]
     words = (
         f"share of cells {_percent(row['share_control'])} -> {_percent(row['share_case'])} "
-        f"(log2 ratio, against the mean of all types, {row['log2_ratio']:+.2f}{_interval(row)})"
+        f"(log2 ratio, against the mean of all types, {row['log2_ratio']:+z.2f}{_interval(row)})"
     )
     return words, {"effect": row["log2_ratio"], "low": row["low"], "high": row["high"]}
 
@@ -158,7 +171,7 @@ def _listed(part: pd.DataFrame, name: str) -> str:
     """Names with their log2 ratios; a learned programme's genes in brackets, as the ratio is not the last gene's."""
     first = part.head(NAMED)
     names = [MODULE.sub(r"\1 (\2)", str(one)) for one in first[name]]
-    return ", ".join(f"{one} {ratio:+.1f}" for one, ratio in zip(names, first["log2_ratio"], strict=True))
+    return ", ".join(f"{one} {ratio:+z.1f}" for one, ratio in zip(names, first["log2_ratio"], strict=True))
 
 
 def _percent(share: float) -> str:
@@ -248,7 +261,7 @@ def _smallest(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
         return [f"Not tested: {reason}."]
     smallest = layout.assignments(most=settings.max_permutations).smallest
     names = {"state": "state shifts", "composition": "shares", "programmes": "programmes", "genes": "genes"}
-    permutes = ("state", "composition", "programmes") if settings.test == "permutation" else ("state",)
+    permutes = permuted(settings)
     by_permutation = [names[kind] for kind in names if kind in settings.kinds and kind in permutes]
     by_model = [names[kind] for kind in names if kind in settings.kinds and kind not in permutes]
     said = f"With {_donors(design)} the smallest p-value that permuting conditions can give"

@@ -118,7 +118,7 @@ def _shares(found: Comparison) -> str:
     if there.empty:
         return f"Shares of cells: no change is found in any of {len(asked)} types."
     parts = [
-        f"{row['cell_type']} (log2 ratio {row['effect']:+.2f}{_sure(row)})"
+        f"{row['cell_type']} (log2, against the mean of types, {row['effect']:+z.2f}{_sure(row)})"
         for row in there.head(LISTED).to_dict(orient="records")
     ]
     more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""

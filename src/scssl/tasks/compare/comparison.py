@@ -26,7 +26,8 @@ class Comparison:
 
     answers: pd.DataFrame
     """One row per cell type and kind of change, what is found first: ``what``, ``sure`` (both in words), ``found``,
-    ``effect`` with ``low`` and ``high``, ``p_value``, ``q_value``, ``smallest_p``."""
+    ``effect`` with ``low`` and ``high``, ``p_value``, ``q_value``, ``smallest_p`` (that permuting could give;
+    missing where ``p_value`` is not by permutation)."""
     composition: pd.DataFrame
     """One row per type: shares, ``log2_ratio`` of centred log-ratios, ``p_moderated``, ``p_permutation``."""
     state: pd.DataFrame
@@ -101,7 +102,9 @@ def left_out(tables: Tables, design: Design, *, min_cells: int, kinds: tuple[Kin
     ]
     small = design.samples.index[(design.counts.sum(axis=1) < min_cells)]
     if "composition" in kinds and len(small):
-        reason = f"samples left out that have fewer than {min_cells} cells: {', '.join(map(str, small[:8]))}"
+        with_pair = " (and with them the same donors' other samples)" if design.paired else ""
+        listed = ", ".join(map(str, small[:8])) + (", ..." if len(small) > 8 else "")
+        reason = f"samples left out because they have fewer than {min_cells} cells{with_pair}: {listed}"
         rows.append({"cell_type": "all", "kind": "composition", "reason": reason})
     if any(kind != "composition" for kind in kinds):
         counts = design.counts
@@ -111,8 +114,8 @@ def left_out(tables: Tables, design: Design, *, min_cells: int, kinds: tuple[Kin
                 place = [design.samples.index.get_loc(sample) for sample in few]
                 listed = ", ".join(f"{sample} ({counts[i, code]})" for sample, i in zip(few[:8], place, strict=False))
                 more = ", ..." if len(few) > 8 else ""
-                with_pair = " or their pair has" if design.paired else ""
-                reason = f"samples left out that have{with_pair} fewer than {min_cells} of these cells: {listed}{more}"
+                who = "they, or the same donor's other sample, have" if design.paired else "they have"
+                reason = f"samples left out because {who} fewer than {min_cells} of these cells: {listed}{more}"
                 rows.append({"cell_type": name, "kind": "all but composition", "reason": reason})
     return pd.DataFrame(rows, columns=["cell_type", "kind", "reason"])
 

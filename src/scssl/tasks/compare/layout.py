@@ -65,7 +65,9 @@ class Layout:
         donor = pd.factorize(samples["donor"], sort=True)[0].astype(np.int64)
         few = min(len(np.unique(donor[case])), len(np.unique(donor[~case])))
         if few < 2:
-            message = f"{few} {'pair' if paired else 'donor'}{'' if few == 1 else 's'} on one side; tests take two"
+            who = "donor has enough cells under both conditions" if paired else "donor under one of the conditions"
+            needed = "two such donors" if paired else "two under each"
+            message = f"{'only one' if few else 'no'} {who}; a test needs at least {needed}"
             raise NotTestable(message)
         columns = {"intercept": np.ones(len(case))}
         strata, continuous = [donor] if paired else [], False

@@ -96,7 +96,8 @@ def fit(
             verdicts[name] = judge(
                 both, control=control, case=name, folds=folds, by=by, confidence=settings.confidence, seed=seed
             )
-            logger.info("%s: %s", name, verdicts[name].text)
+            # The verdict in full is the caller's to say, and the command says it with what was made.
+            logger.info("%s: judged; cells will be made by the %s", name, verdicts[name].method)
         else:
             text = f"not judged, because the method was given: {settings.method}"
             verdicts[name] = Verdict(beats=False, text=text, best=FALLBACK, method=settings.method, by="")

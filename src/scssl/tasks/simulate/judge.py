@@ -210,7 +210,7 @@ def decide(table: pd.DataFrame, *, by: str, confidence: float) -> Verdict:
     beats = low > 0
     where = f"on {n} {by} left out one after the other"
     numbers = f"{share[MODEL]:.2f} of the change explained against {share[best]:.2f}"
-    interval = f"gain {gain:+.2f}, {low:+.2f} to {high:+.2f}"
+    interval = _interval(gain, low, high, confidence=confidence)
     other = "no change at all" if best == NO_CHANGE else f"the {best}"
     if beats:
         text = f"the model is better than {other}, the best baseline, {where}: {numbers} ({interval})"
@@ -221,6 +221,13 @@ def decide(table: pd.DataFrame, *, by: str, confidence: float) -> Verdict:
         beats=beats, text=text, best=best, method=MODEL if beats else best, by=by,
         folds=[str(name) for name in distances.index], gain=gain, low=low, high=high, explained=share,
     )  # fmt: skip
+
+
+def _interval(gain: float, low: float, high: float, *, confidence: float) -> str:
+    """Say a gain with as many digits (2 to 4) as it takes that no end of its interval reads as zero."""
+    digits = next((n for n in (2, 3) if round(low, n) and round(high, n)), 4)
+    ends = f"{low:+z.{digits}f} to {high:+z.{digits}f}"
+    return f"gain {gain:+z.{digits}f}, {100 * confidence:g} % interval {ends}"
 
 
 def _fold(cells: Cells, held: NDArray[np.bool_], *, control: str, case: str, seed: int) -> list[dict[str, Any]]:

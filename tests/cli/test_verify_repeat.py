@@ -173,6 +173,7 @@ def cells(path, *, change=None, x=True):
     made.obsm["dense"] = np.arange(6.0).reshape(3, 2)
     made.obsm["sparse"] = sparse.csr_matrix(np.eye(3))
     made.obsm["table"] = pd.DataFrame({"u": [1.0, 2.0, 3.0], "w": list("xyz")}, index=made.obs_names)
+    made.varm["change"] = pd.DataFrame({"u": [1.0, 2.0]}, index=made.var_names)
     made.layers["more"] = sparse.csr_matrix(np.ones((3, 2)))
     if change is not None:
         change(made)
@@ -192,6 +193,10 @@ def _table(made):
     made.obsm["table"]["u"] += 1.0
 
 
+def _change(made):
+    made.varm["change"] *= 2
+
+
 def _layer(made):
     made.layers["more"] = made.layers["more"] * 2
 
@@ -205,12 +210,12 @@ def _lacks(made):
     ("change", "text"),
     [(None, None), (_names, "obs has other rows or columns"), (_sparse, "obsm['sparse'] differs"),
      (_table, "obsm['table']: u differs"), (_layer, "layers['more'] differs"),
-     (_lacks, "obsm['dense'] was not written again")],
+     (_change, "varm['change']: u differs"), (_lacks, "obsm['dense'] was not written again")],
 )  # fmt: skip
 def test_files_of_any_kind_of_arrays_are_compared(tmp_path, x, change, text):
     then, now = cells(tmp_path / "then.h5ad", x=x), cells(tmp_path / "now.h5ad", change=change, x=x)
     found = list(differences(then, now))
-    assert len(found) == 6 + x
+    assert len(found) == 7 + x
     assert set(filter(None, found)) == ({text, "obsm['table'] has other rows or columns"} if change is _names
                                         else {text} - {None})  # fmt: skip
 

@@ -68,8 +68,9 @@ def _of_files(run: Path, again: Path) -> Iterator[str]:
             return
         yield _of_tables(then.obs, now.obs, name="obs")
         yield _of_tables(then.var, now.var, name="var")
-        for name, values in then.obsm.items():
-            yield from _of_values(values, now.obsm.get(name), name=f"obsm[{name!r}]")
+        for part in ("obsm", "varm"):
+            for name, values in getattr(then, part).items():
+                yield from _of_values(values, getattr(now, part).get(name), name=f"{part}[{name!r}]")
         yield from _of_values(_matrix(then), _matrix(now), name="X")
         for name, values in then.layers.items():
             other = now.layers.get(name)

@@ -32,3 +32,14 @@ def test_quiet_leaves_warnings(capsys, quiet):
     log.logger.info("a note")
     log.logger.warning("a warning")
     assert capsys.readouterr().err.splitlines() == [*([] if quiet else ["a note"]), "a warning"]
+
+
+def test_warnings_are_kept_each_once_and_said_all_the_same(capsys):
+    log.configure(quiet=True)
+    with log.warnings_kept() as said:
+        for name in "aab":
+            log.logger.warning("%s: few genes", name)
+        log.logger.info("a note")
+    log.logger.warning("later")
+    assert said == ["a: few genes", "b: few genes"]
+    assert capsys.readouterr().err.splitlines() == ["a: few genes", "b: few genes", "later"]

@@ -57,6 +57,34 @@ def configure(*, quiet: bool = False) -> None:
     logger.propagate = False
 
 
+class _Keep(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line not in self.lines:
+            self.lines.append(line)
+
+
+@contextmanager
+def warnings_kept() -> Iterator[list[str]]:
+    """Collect the warnings that are logged meanwhile, so that they can stand beside the result.
+
+    Yields
+    ------
+    list of str
+        Filled as warnings come, each once. They are logged as ever.
+    """
+    keep = _Keep()
+    logger.addHandler(keep)
+    try:
+        yield keep.lines
+    finally:
+        logger.removeHandler(keep)
+
+
 class Advance(Protocol):
     """Callback that moves a progress bar on."""
 

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import scssl
 from scssl.cli._annotate_outcome import outcome
+from scssl.cli.app import main
 from scssl.report.file_run import run_of_file
 from scssl.tasks import Annotation
 
@@ -65,3 +67,77 @@ def test_where_none_is_rejected_there_is_one_accuracy(tmp_path):
     result = told(found, tmp_path)
     assert "accuracy 0.600, macro F1 0.433, balanced accuracy 0.500\n" in result.text
     assert "called" not in result.result["scores"]
+
+
+def test_where_all_cells_are_rejected_numbers_agree_and_none_is_made_up(tmp_path):
+    found = annotation([0, 0, 1, 1, -1], reasons=["too few genes measured"] * 5)
+    result = told(found, tmp_path)
+    # The cell without counts has no label, and is not counted among those that were rejected.
+    assert result.result["unknown"]["reasons"] == {"too few genes measured": 4}
+    assert "too few genes measured 4; 4 of 4 cells is far more than that" in result.text
+    run = page(found, tmp_path)
+    words = " ".join(run.summary)
+    assert "No cell got a label. 4 cells (80.0%) were called unknown, far more than the 5% allowed" in words
+    assert "nan" not in words
+    tables = {s.title: pd.read_csv(tmp_path / "tables" / s.file) for s in run.sections}
+    labels = tables["Labels"].set_index("label")
+    assert labels.loc["unknown", ["cells", "mean_confidence", "below_0.5"]].tolist() == [4, 0.8, 0]
+    assert labels.loc["(no label)", ["mean_confidence", "below_0.5"]].isna().all()
+    assert tables["Unknown cells"]["cells"].tolist() == [4]
+    text = next(s.text for s in run.sections if s.title == "Unknown cells")
+    assert "about 5% of the cells of known types are called so; here 4 of 4 cells with counts were, far more" in text
+
+
+def test_where_few_are_rejected_nothing_is_far_more(tmp_path):
+    found = annotation([0] * 20, reasons=["far", *[""] * 19], truth="a" * 20)
+    assert "far more" not in told(found, tmp_path).text
+    run = page(found, tmp_path)
+    assert "far more" not in " ".join([*run.summary, *(s.text for s in run.sections)])
+
+
+def test_types_that_the_reference_lacks_stand_on_the_page(tmp_path):
+    found = annotation([0, 1, 1, 1, 0], reasons=[""] * 5)
+    assert "Mind: not in the reference, so counted as wrong: c." in page(found, tmp_path).summary
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory):
+    """A reference and a query that measured few of the genes of the model, in files."""
+    folder = tmp_path_factory.mktemp("told")
+    adata = scssl.datasets.simulate_atlas(400, 150, n_types=3, type_effect=3.0)
+    scssl.pretrain(adata, preset="small", genes="union", max_epochs=1).save(folder / "model")
+    held_out = adata.obs["donor"].isin(adata.obs["donor"].cat.categories[::3]).to_numpy()
+    adata[~held_out, :60].copy().write_h5ad(folder / "reference.h5ad")
+    adata[held_out, :52].copy().write_h5ad(folder / "query.h5ad")
+    return folder
+
+
+def test_warnings_stay_with_the_result_and_stand_on_the_page(atlas, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("scssl.corpus.query.FEW_GENES", 0.5)
+    words = [
+        "annotate", str(atlas / "query.h5ad"), "--model", str(atlas / "model"), "--reference",
+        str(atlas / "reference.h5ad"), "--labels", "cell_type", "--out", str(tmp_path / "a.h5ad"), "--save",
+        str(tmp_path / "annotator"),
+    ]  # fmt: skip
+    assert main(words) == 0
+    assert f"{atlas / 'query.h5ad'}: measured 52 of" in capsys.readouterr().err
+    again = ["annotate", words[1], "--model", words[-1], "--out", str(tmp_path / "b.h5ad")]
+    assert main(again) == 0
+    for name in "ab":
+        kept = anndata.read_h5ad(tmp_path / f"{name}.h5ad").uns["scssl"]["annotate"]["warnings"].tolist()
+        # Files are called by their names: where they lay is nobody's business.
+        assert sum(line.startswith("reference.h5ad: measured 60 of") for line in kept) == 1
+        assert sum(line.startswith("query.h5ad: measured 52 of") for line in kept) == 1
+        assert not any(str(atlas) in line for line in kept)
+        (folder := tmp_path / f"tables_{name}").mkdir()
+        run = run_of_file(tmp_path / f"{name}.h5ad", folder)
+        assert [line for line in run.summary if line.startswith("Mind: ")] == [f"Mind: {line}." for line in kept]
+        # Before all scores.
+        assert run.summary[2].startswith("Mind: ")
+
+
+def test_labels_without_warnings_have_none(atlas):
+    reference = anndata.read_h5ad(atlas / "reference.h5ad")
+    annotator = scssl.tasks.Annotator(atlas / "model").fit(reference, labels="cell_type")
+    assert annotator.fitted.warnings == ()
+    assert "warnings" not in annotator.annotate(reference).settings

@@ -125,7 +125,11 @@ def _rejected(annotation: Annotation, result: dict[str, Any]) -> list[str]:
 
     if annotation.unknown is None:
         return []
-    names, n_cells = np.unique(annotation.unknown.astype(str), return_counts=True)
+    from scssl.tasks.annotate.scores import many_rejected
+
+    # A cell without counts has no label that could be taken from it.
+    labelled = np.asarray(annotation.labels.codes) >= 0
+    names, n_cells = np.unique(annotation.unknown[labelled].astype(str), return_counts=True)
     reasons = {name: n for name, n in zip(names.tolist(), n_cells.tolist(), strict=True) if name}
     result["unknown"] = {"error_budget": annotation.settings["error_budget"], "reasons": reasons}
     listed = ", ".join(f"{name} {n:,}" for name, n in sorted(reasons.items(), key=lambda pair: -pair[1])) or "none"
@@ -133,6 +137,9 @@ def _rejected(annotation: Annotation, result: dict[str, Any]) -> list[str]:
     how = annotation.settings["rejection"]
     result["unknown"]["rejection"] = how
     note = "" if how == "by distance" else f" ({how})"
+    n = sum(reasons.values())
+    if many_rejected(n, n_labelled=int(labelled.sum()), error_budget=budget):
+        note += f"; {n:,} of {count(int(labelled.sum()), 'cell')} is far more than that"
     return [f"unknown, where {budget:.0%} of cells of known types may be called so: {listed}{note}"]
 
 

@@ -50,7 +50,11 @@ def tell_annotate(told: Told, task: FileTask, content: FileContent, *, truth: st
     labels = obs[name].astype(object).where(obs[name].notna(), NO_LABEL).astype(str)
     confidence = obs[task.named(keys.CONFIDENCE)].astype(float) if task.named(keys.CONFIDENCE) in obs else None
     unknown = obs[task.named(keys.UNKNOWN)].astype(str) if task.named(keys.UNKNOWN) in obs else None
+    if confidence is not None:
+        # A cell without a label has 0 in the file, which is nobody's confidence.
+        confidence = confidence.where(labels != NO_LABEL)
     told.summary += _summary(task, labels, confidence=confidence, unknown=unknown)
+    told.summary += [f"Mind: {line}." for line in _warnings(task)]
     told.section(
         _labels(labels, confidence), "labels", later=False, title="Labels",
         text="How many cells got which label. Confidence is the probability of the label"
@@ -67,12 +71,19 @@ def tell_annotate(told: Told, task: FileTask, content: FileContent, *, truth: st
         told.section(table, "donors", title="Donors", text=text, options={"names": [donor]})
     if task.named(keys.LABEL_SET) in obs:
         told.section(_sets(obs[task.named(keys.LABEL_SET)], labels), "sets", title="Label sets", text=_set_text(task))
-    if unknown is not None and (unknown != "").any():
-        reasons = unknown[unknown != ""].value_counts()
+    rejected = labels == UNKNOWN
+    if unknown is not None and rejected.any():
+        reasons = unknown[rejected].value_counts()
         table = pd.DataFrame({"why": reasons.index, "cells": reasons.to_numpy()})
-        budget = task.settings.get("error_budget")
+        budget = _budget(task)
         text = "Cells that are unlike the reference's." + (
-            f" By design about {float(budget):.0%} of the cells of known types are called so."
+            f" By design about {budget:.0%} of the cells of known types are called so; here "
+            f"{int(rejected.sum()):,} of {count(int((labels != NO_LABEL).sum()), 'cell')} with counts were"
+            + (
+                ", far more: most of them are of types that the reference lacks, or were measured in another way."
+                if _beyond(task, labels)
+                else "."
+            )
             if budget is not None
             else ""
         )
@@ -100,7 +111,7 @@ def _summary(
     top = known.value_counts()
     listed = ", ".join(f"{name} ({n / len(labels):.0%})" for name, n in top.head(3).items())
     second = f"{count(len(top), 'label')} were given; most often {listed}." if len(top) else "No cell got a label."
-    if confidence is not None:
+    if confidence is not None and len(known):
         doubtful = int((confidence[known.index] < DOUBTFUL).sum())
         second += f" Mean confidence is {confidence[known.index].mean():.2f}"
         second += (
@@ -110,10 +121,32 @@ def _summary(
         )
     if unknown is not None:
         n = int((labels == UNKNOWN).sum())
-        second += f" {count(n, 'cell')} ({n / len(labels):.1%}) were called unknown."
+        second += f" {count(n, 'cell')} ({n / len(labels):.1%}) were called unknown"
+        second += f", far more than the {_budget(task):.0%} allowed for known types." if _beyond(task, labels) else "."
     if (labels == NO_LABEL).any():
         second += f" {count(int((labels == NO_LABEL).sum()), 'cell')} without counts on the model's genes got no label."
     return [first, second]
+
+
+def _budget(task: FileTask) -> float | None:
+    budget = task.settings.get("error_budget")
+    return None if budget is None else float(budget)
+
+
+def _beyond(task: FileTask, labels: pd.Series) -> bool:
+    """Tell whether many more cells were rejected than the budget is for."""
+    from scssl.tasks.annotate.scores import many_rejected
+
+    budget, n_labelled = _budget(task), int((labels != NO_LABEL).sum())
+    return budget is not None and many_rejected(
+        int((labels == UNKNOWN).sum()), n_labelled=n_labelled, error_budget=budget
+    )
+
+
+def _warnings(task: FileTask) -> list[str]:
+    """Return what was warned of when the labels were made."""
+    found = task.settings.get("warnings") or []
+    return [str(line).rstrip(".") for line in ([found] if isinstance(found, str) else found)]
 
 
 def _labels(labels: pd.Series, confidence: pd.Series | None) -> pd.DataFrame:
@@ -122,7 +155,8 @@ def _labels(labels: pd.Series, confidence: pd.Series | None) -> pd.DataFrame:
     if confidence is not None:
         by = confidence.groupby(labels)
         table["mean_confidence"] = table["label"].map(by.mean()).round(3)
-        table[f"below_{DOUBTFUL}"] = table["label"].map(by.apply(lambda values: int((values < DOUBTFUL).sum())))
+        below = table["label"].map((confidence < DOUBTFUL).groupby(labels).sum()).astype("Int64")
+        table[f"below_{DOUBTFUL}"] = below.where(table["label"] != NO_LABEL)
     return table
 
 
@@ -173,6 +207,8 @@ def _against_truth(
             + (" by the best guess for all." if rejected else ".")
         )
     told.summary.append(sentence)
+    if best and (missing := best.get("missing_classes")):
+        told.summary.append(f"Mind: not in the reference, so counted as wrong: {', '.join(map(str, missing))}.")
     table = confusion_table(true[known].astype(str), labels[known])
     if len(table.columns) <= MOST_TYPES:
         table = table.reindex(index=category_order(list(table.index)), columns=category_order(list(table.columns)))

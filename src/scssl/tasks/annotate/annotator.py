@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from scssl.log import warnings_kept
 from scssl.tasks.annotate import files
-from scssl.tasks.annotate.apply import apply, describe, score_labels
+from scssl.tasks.annotate.apply import apply, describe, score_labels, without_folder
 from scssl.tasks.annotate.labels import UNLABELLED, read_label_map
 from scssl.tasks.annotate.learn import learn
 from scssl.tasks.annotate.settings import AnnotatorSettings, Calibrate, ClassWeight, Mode
@@ -166,10 +167,12 @@ class Annotator(SavedTask[AnnotatorSettings, "Fitted"]):
         SettingsError
             If the mode trains the encoder, and the model is none that can be trained.
         """
-        self.fitted = learn(
-            self.model, reference, settings=self.settings, labels=labels, donor=donor, layer=layer,
-            unlabelled=unlabelled, ontology=ontology, seed=seed, device=device,
-        )  # fmt: skip
+        with warnings_kept() as said:
+            fitted = learn(
+                self.model, reference, settings=self.settings, labels=labels, donor=donor, layer=layer,
+                unlabelled=unlabelled, ontology=ontology, seed=seed, device=device,
+            )  # fmt: skip
+        self.fitted = replace(fitted, warnings=without_folder(said, file=fitted.reference.name))
         return self
 
     def scores(self, query: AnnData | Path | str, *, layer: str | None = None, device: Device = "auto") -> Scores:
@@ -216,8 +219,12 @@ class Annotator(SavedTask[AnnotatorSettings, "Fitted"]):
         DataError
             If the counts cannot be used, or the genes do not fit the model.
         """
-        found = apply(self._fitted(), query, layer=layer, device=device, devices=devices)
-        return replace(found, settings={**describe(self._fitted(), self.settings, self.model_name), **found.settings})
+        with warnings_kept() as said:
+            found = apply(self._fitted(), query, layer=layer, device=device, devices=devices)
+        settings = {**describe(self._fitted(), self.settings, self.model_name), **found.settings}
+        if lines := [*self._fitted().warnings, *without_folder(said, file=found.file)]:
+            settings["warnings"] = lines
+        return replace(found, settings=settings)
 
     def predict(
         self,
@@ -253,7 +260,7 @@ class Annotator(SavedTask[AnnotatorSettings, "Fitted"]):
             - ``obs["scssl_unknown"]``: categorical, why a cell was rejected, "" if it was not; rejected cells have the
               label ``"unknown"``. Not with ``error_budget=0``.
             - ``obsm["X_scssl"]``: float32, (n_cells, n_latent), embedding.
-            - ``uns["scssl"]["annotate"]``: settings, reference, model and versions.
+            - ``uns["scssl"]["annotate"]``: settings, reference, model, versions, and what was warned of.
         """
         from anndata import AnnData
 

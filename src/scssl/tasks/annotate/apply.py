@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scssl.tasks.annotate.quality import read_quality
 from scssl.tasks.annotate.shift import settle_shift
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from anndata import AnnData
 
@@ -77,6 +78,12 @@ def apply(
         unknown=unknown,
         tree=fitted.tree,
     )
+
+
+def without_folder(lines: Iterable[str], *, file: str) -> tuple[str, ...]:
+    """Return lines in which a file is called by its name: what is kept may be handed on, and tells of no disk."""
+    name = Path(file).name
+    return tuple(line.replace(file, name) if name else line for line in lines)
 
 
 def describe(fitted: Fitted, settings: AnnotatorSettings, model_name: str) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def write(path: Path, fitted: Fitted, *, settings: AnnotatorSettings, overwrite:
         "reference": reference.name,
         "labels": reference.labels,
         "training": fitted.training,
+        "warnings": list(fitted.warnings),
         "trust": None if trust is None else trust.to_dict(),
         "tree": None if fitted.tree is None else fitted.tree.to_dict(),
         **({} if environment is None else {"environment": environment}),
@@ -74,6 +75,9 @@ def read(path: Path) -> tuple[AnnotatorSettings, Fitted]:
             raise ValueError(classes)
         # An annotator of the first format has none of these.
         training, trust, tree = dict(content.get("training") or {}), content.get("trust"), content.get("tree")
+        warnings = content.get("warnings") or []
+        if not isinstance(warnings, list) or not all(isinstance(line, str) for line in warnings):
+            raise ValueError(warnings)
     settings = KIND.own_settings(AnnotatorSettings, content, path)
     arrays = read_arrays(path / REFERENCE)
     with KIND.using(path / REFERENCE):
@@ -101,6 +105,7 @@ def read(path: Path) -> tuple[AnnotatorSettings, Fitted]:
         trust=None if trust is None else _read_trust(trust, path, n_classes=n_classes, n_latent=embedding.shape[1]),
         tree=None if tree is None else _read_tree(tree, file, classes=classes),
         training=training,
+        warnings=tuple(warnings),
     )
     return settings, fitted
 

@@ -45,6 +45,8 @@ class Fitted:
     """The labels in the Cell Ontology; None without one."""
     training: dict[str, Any] = field(default_factory=dict)
     """How the training on labels went, as plain values; empty where there was none."""
+    warnings: tuple[str, ...] = ()
+    """What was warned of while it was fitted, as said."""
 
     @property
     def trained(self) -> bool:

@@ -70,6 +70,25 @@ class AnnotationScores(ClassificationScores):
         return values
 
 
+MANY = 2.0
+"""Times the budget of wrong rejections, from which on rejecting is no longer as it was meant."""
+
+
+def many_rejected(n: int, *, n_labelled: int, error_budget: float) -> bool:
+    """Tell whether far more cells were rejected than the budget is for.
+
+    Parameters
+    ----------
+    n
+        Cells called unknown.
+    n_labelled
+        Cells with counts.
+    error_budget
+        Share of cells of known types that may be called so.
+    """
+    return n > MANY * error_budget * n_labelled
+
+
 def in_words(written: Mapping[str, float], *, rejected: bool, best: Mapping[str, float] | None = None) -> str:
     """Say how good labels are, of rejected cells too: in the terminal and on the page in the same way.
 

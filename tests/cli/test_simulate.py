@@ -49,7 +49,9 @@ def test_file_to_file_with_scores_and_again_with_what_was_saved(folder, tmp_path
     more = ("--hold-out", "cell_type=type_3", "--figures", str(tmp_path / "s"), "--save", str(tmp_path / "kept"))
     assert main(command(folder, tmp_path / "o.h5ad", *more)) == 0
     printed = capsys.readouterr()
-    assert "of the change explained against" in printed.out
+    assert (printed.out + printed.err).count("of the change explained against") == 1
+    assert "90 % interval" in printed.out
+    assert "Means over cell types" in printed.out
     assert "half of the truth" in printed.out
     assert printed.out.count("(made the cells)") == 1
     assert "Uncertainty: on 3 cell types left out" in printed.out

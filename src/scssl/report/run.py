@@ -52,7 +52,8 @@ class Section:
         Parts of a study: methods with their intervals, comparisons (``min_effect``), scores over ``x`` (named
         ``x_label``), and F1 by type and method. The first two know a ``prefix`` of the columns with the numbers.
     ``answers``, ``volcano``, ``shares``, ``share_changes``, ``state_shifts``, ``programme_shifts``
-        Tables of a `scssl.tasks.Comparison`, drawn at a false discovery rate ``fdr``.
+        Tables of a `scssl.tasks.Comparison`, drawn at a false discovery rate ``fdr``; a volcano in the
+        order of ``types``.
     ``simulation_scores``, ``simulation_means``, ``simulation_cells``
         Of simulated cells: methods, ``made`` being those that the cells are of; mean expression of genes in control,
         measured and simulated cells; these cells themselves. The last two know a ``title``.

@@ -79,6 +79,13 @@ def test_pairs_are_compared_with_themselves(pairs, asked):
     assert found.state["smallest_p"].min() == 2 / 16
     assert "each under both conditions" in found.sentences[0]
     assert "cannot be shown with 4 pairs" in " ".join(found.answers["sure"])
+    kind = pairs.obs["cell_type"].iloc[0]
+    mine = np.flatnonzero((pairs.obs["cell_type"] == kind) & (pairs.obs["donor"] == pairs.obs["donor"].iloc[0]))
+    few = pairs[np.setdiff1d(np.arange(pairs.n_obs), mine[4:])].copy()
+    reasons = Comparer(use_rep="X_rep", kinds=["composition", "state"]).fit(few, **asked).comparison.left_out
+    (reason,) = reasons.loc[reasons["cell_type"] == kind, "reason"]
+    words = "samples left out because they, or the same donor's other sample, have fewer than 10 of these cells: "
+    assert reason.startswith(words)
     # A donor with one condition only takes no part, which is said.
     donor, where = pairs.obs["donor"].iloc[0], pairs.obs["condition"] == "disease"
     part = pairs[~((pairs.obs["donor"] == donor) & where)].copy()

@@ -169,8 +169,8 @@ def test_numbers_as_covariates_permute_residuals():
 @pytest.mark.parametrize(
     ("samples", "covariates", "pairs", "words"),
     [
-        (table(1, 3), [], False, "1 donor on one side"),
-        (paired(1), [], True, "1 pair on one side"),
+        (table(1, 3), [], False, "only one donor under one of the conditions"),
+        (paired(1), [], True, "only one donor has enough cells under both"),
         (table(2, 2, study=list("aabb")), ["study"], False, "cannot be told apart"),
         (table(2, 2, age=[1.0, 2.0, 4.0, 8.0], sex=list("abab")), ["age", "sex"], False, "too few for 4 coefficients"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import scssl
+from scssl.cli._verify import verify_run
 from scssl.cli.app import main
 from scssl.model_capsule import PARTS, read_capsule
 from scssl.model_verify import verify_model
@@ -123,6 +124,17 @@ def test_another_corpus_is_not_taken_for_it(copy, capsys, tmp_path, atlas_file, 
     assert found["metrics"]["state"] == "unknown"
     moved = shutil.copytree(corpus_dir, tmp_path / "moved")
     assert verify(capsys, copy, "--corpus", moved)[1]["metrics"]["state"] == "same"
+
+
+def test_networks_of_a_study_are_of_no_corpus_that_could_be_given(copy, tmp_path, corpus_dir):
+    """They are trained on what an arm leaves of it: given the corpus that was studied, they differed."""
+    study = tmp_path / "study"
+    shutil.copytree(copy, study / "models" / "masked")
+    edit(study / "models" / "masked" / "config.json", lambda c: c["card"]["data"].update(corpus="of an arm"))
+    (study / "verdict.json").write_text("{}")
+    found = [f for _, f in verify_run(study, corpus=corpus_dir) if f.what in ("data", "metrics")]
+    assert [(f.what, f.state) for f in found] == [("metrics", "unknown")]
+    assert "--corpus" not in found[0].text
 
 
 def test_what_cannot_be_recomputed_is_said(copy, capsys):

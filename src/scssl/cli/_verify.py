@@ -30,7 +30,13 @@ SEALED: Final = {*SETTINGS_OF.values(), "comparison.json"}
 
 
 def verify_run(
-    run: Path, *, corpus: Path | None, again: bool = False, place: str = "", depth: int = DEPTH
+    run: Path,
+    *,
+    corpus: Path | None,
+    again: bool = False,
+    place: str = "",
+    depth: int = DEPTH,
+    of_study: bool = False,
 ) -> list[tuple[str, Finding]]:
     """Check a run and the runs in it.
 
@@ -47,6 +53,8 @@ def verify_run(
         Name of the folder in the one that was asked about.
     depth
         How far down to look.
+    of_study
+        It is in the folder of a study.
 
     Returns
     -------
@@ -65,7 +73,8 @@ def verify_run(
     if not run.is_dir():
         message = f"{run}: there is no such folder of a run, nor a file of one"
         raise SettingsError(message)
-    own = [(place, finding) for finding in _verify_one(run, corpus=corpus)]
+    own = [(place, finding) for finding in _verify_one(run, corpus=corpus, of_study=of_study)]
+    of_study = of_study or (run / "verdict.json").is_file()
     if again and not place:
         own.append((place, _repeated(run)))
     below = []
@@ -74,7 +83,7 @@ def verify_run(
             if child.name.startswith(".") or (run / "corpus.json").is_file():
                 continue
             name = f"{place}/{child.name}" if place else child.name
-            below += verify_run(child, corpus=corpus, place=name, depth=depth - 1)
+            below += verify_run(child, corpus=corpus, place=name, depth=depth - 1, of_study=of_study)
     if not place and not below and all(finding.what == "repeated" for _, finding in own):
         message = f"{run} holds no run of scssl: no model, study, comparison, saved task or corpus"
         raise SettingsError(message)
@@ -98,7 +107,7 @@ def _repeated(run: Path) -> Finding:
     return repeat(run, ran if isinstance(ran, dict) else {})
 
 
-def _verify_one(folder: Path, *, corpus: Path | None) -> list[Finding]:
+def _verify_one(folder: Path, *, corpus: Path | None, of_study: bool) -> list[Finding]:
     findings: list[Finding] = []
     try:
         capsule = read_capsule(folder)
@@ -117,7 +126,14 @@ def _verify_one(folder: Path, *, corpus: Path | None) -> list[Finding]:
 
             if capsule is None:
                 findings.append(Finding(what="capsule", state="unknown", text="none: a model alone, or a copy of one"))
-            own = verify_model(folder, corpus=corpus)
+            own = verify_model(folder, corpus=None if of_study else corpus)
+            if of_study:
+                # No corpus that could be given has just these cells.
+                text = (
+                    "not recomputed: the study trained it on what its arm allows; the study's own scores are"
+                )
+                own = [f for f in own if f.what not in ("data", "metrics")]
+                own.append(Finding(what="metrics", state="unknown", text=text))
             # What the capsule says of these is more.
             findings += [f for f in own if f.what not in ("files", "environment") or capsule is None]
         elif (folder / "settings.json").is_file() and capsule is None:

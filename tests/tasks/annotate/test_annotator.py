@@ -253,6 +253,7 @@ def test_damaged_annotators_are_refused(saved):
     rejects("does not describe", format="other")
     rejects("malformed", classes=[1, 2])
     rejects("malformed", k=0)
+    rejects("malformed", warnings=["few genes", 3])
     rejects("does not fit", k=10**6)
     rejects("malformed", classes=["type_1"] * len(settings["classes"]))
     rejects("malformed", trust={**settings["trust"], "held_out": {}})

@@ -25,8 +25,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.modules["tests"] = ModuleType("tests")
 sys.modules["tests"].__path__ = [str(REPOSITORY / "tests")]
 # Not what numba compiles: it does not understand bytecode that counts lines.
-WATCHED = ["scssl.corpus.format", "scssl.genes", "scssl.ontology", "scssl.report", "scssl.tasks", "scssl.model_files"]
-with atheris.instrument_imports(include=[*WATCHED, "scssl.model_capsule", "scssl.cli._verify"]):
+WATCHED = ["scssl.corpus.format", "scssl.genes", "scssl.ontology", "scssl.report", "scssl.tasks", "scssl.model.files"]
+with atheris.instrument_imports(include=[*WATCHED, "scssl.model.capsule", "scssl.cli._verify"]):
     from hypothesis import given, settings
 
     import scssl
@@ -36,8 +36,8 @@ with atheris.instrument_imports(include=[*WATCHED, "scssl.model_capsule", "scssl
     from scssl.genes import GenePanel
     from scssl.genes.gmt import read_gmt
     from scssl.genes.regulators import read_targets
-    from scssl.model_capsule import FILE as CAPSULE
-    from scssl.model_capsule import write_capsule
+    from scssl.model.capsule import FILE as CAPSULE
+    from scssl.model.capsule import write_capsule
     from scssl.ontology import CellOntology
     from scssl.report import render
     from scssl.report.run import FILE as RUN

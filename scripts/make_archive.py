@@ -19,7 +19,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 import scssl
-from scssl import model_capsule
+from scssl.model import capsule as model_capsule
 
 ARCHIVES = Path(__file__).parents[1] / "tests" / "archives"
 

@@ -59,12 +59,12 @@ def module_of(file):
 
 
 def room(module):
-    """Rank of a module's room; model.py and the files named after it are one room."""
+    """Rank of a module's room."""
     parts = module.split(".")
     name = parts[1] if len(parts) > 1 else "__init__"
     if name in BASE:
         return -1
-    return ROOMS.index("model" if name.startswith("model") else name)
+    return ROOMS.index(name)
 
 
 def imports(file):

@@ -52,7 +52,7 @@ def test_1_isolated_masks_mask(masking):
 
 @pytest.mark.parametrize("activation", ["selu", "gelu", "relu"])
 def test_2_the_encoder_that_is_used_is_the_one_that_was_trained(activation):
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
     task = task_of(architecture=replace(ARCHITECTURE, activation=activation)).eval()
     assert any(activation in type(module).__name__.lower() for module in task.encoder.modules())

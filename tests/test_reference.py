@@ -12,7 +12,7 @@ import pytest
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 PUBLIC = [
     "scssl", "scssl.corpus", "scssl.genes", "scssl.ontology", "scssl.datasets", "scssl.metrics", "scssl.pretext",
-    "scssl.tasks", "scssl.study", "scssl.report", "scssl.model_hub",
+    "scssl.tasks", "scssl.study", "scssl.report", "scssl.model.hub",
 ]  # fmt: skip
 
 

@@ -10,20 +10,20 @@ __version__ = version("scssl")
 
 if TYPE_CHECKING:
     from scssl import datasets, metrics, study, tasks
-    from scssl import model_hub as hub
     from scssl import report as pl
     from scssl.corpus import Corpus
     from scssl.genes import GenePanel
-    from scssl.model import CellModel, load
+    from scssl.model import hub
+    from scssl.model.cell_model import CellModel, load
     from scssl.pretraining import pretrain
 
 _LAZY = {
-    "CellModel": "scssl.model:CellModel",
+    "CellModel": "scssl.model.cell_model:CellModel",
     "Corpus": "scssl.corpus:Corpus",
     "GenePanel": "scssl.genes:GenePanel",
     "datasets": "scssl.datasets",
-    "hub": "scssl.model_hub",
-    "load": "scssl.model:load",
+    "hub": "scssl.model.hub",
+    "load": "scssl.model.cell_model:load",
     "metrics": "scssl.metrics",
     "pl": "scssl.report",
     "pretrain": "scssl.pretraining:pretrain",

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scssl import model_files
 from scssl.corpus import Corpus
 from scssl.corpus.gather import gather
 from scssl.errors import SettingsError
 from scssl.interruption import Interrupted, Signals
 from scssl.launch import LAUNCHED, launch
-from scssl.model import CellModel, load
-from scssl.model_init import check_init, gentle, long_enough, take_weights
-from scssl.model_run import RunFolder, note_run
+from scssl.model import files as model_files
+from scssl.model.cell_model import CellModel, load
+from scssl.model.init import check_init, gentle, long_enough, take_weights
+from scssl.model.run import RunFolder, note_run
 from scssl.ranks import Ranks, check_devices
 from scssl.training import Config, build_task, choose_config, find_programmes, from_dict, gene_moments, merge
 from scssl.training.devices import resolve_device

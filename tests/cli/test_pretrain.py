@@ -106,7 +106,7 @@ def test_embed_writes_the_input_and_the_embedding(model, atlas, atlas_file, tmp_
 
 
 def test_embed_puts_the_adapted_code_and_own_components_beside(model, atlas, atlas_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("scssl.model_init.STEPS", 5)
+    monkeypatch.setattr("scssl.model.init.STEPS", 5)
     out = tmp_path / "embedded.h5ad"
     before = (model / "model.safetensors").read_bytes()
     options = ["--model", str(model), "--out", str(out), "--adapt", "--pca", "7", "--seed", "4"]

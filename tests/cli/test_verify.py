@@ -11,8 +11,8 @@ import pytest
 import scssl
 from scssl.cli._verify import verify_run
 from scssl.cli.app import main
-from scssl.model_capsule import PARTS, read_capsule
-from scssl.model_verify import verify_model
+from scssl.model.capsule import PARTS, read_capsule
+from scssl.model.verify import verify_model
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from scssl.cli._repeat import repeat
 from scssl.cli._repeat_command import UnrepeatableError, command_again
 from scssl.cli._repeat_compare import _far, _of_tables, differences
 from scssl.cli.app import main
-from scssl.model_capsule import check_inputs, describe_input
+from scssl.model.capsule import check_inputs, describe_input
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_model_on_the_hub_is_taken_from_the_cache_or_not_at_all(tmp_path, give
     assert finding.state == "unknown"
     assert "scssl models pull owner/name" in finding.text
     assert given == []
-    monkeypatch.setattr("scssl.model_hub_cache.cached", lambda *_: tmp_path)
+    monkeypatch.setattr("scssl.model.hub_cache.cached", lambda *_: tmp_path)
     repeat(tmp_path, ran)
     assert "--model=owner/name" in given[0][0]
     (tmp_path / "owner" / "name").mkdir(parents=True)
@@ -245,8 +245,8 @@ def test_no_more_of_an_input_is_read_than_a_capsule_says_there_is(tmp_path, monk
     assert one["files"] == 2
     before = {name: value for name, value in one.items() if name != "files"}
     assert [finding.state for finding in check_inputs([one, before])] == ["same", "same"]
-    monkeypatch.setattr("scssl.model_capsule.checksum", lambda file: pytest.fail(f"{file} was read"))
-    monkeypatch.setattr("scssl.model_capsule.file_entries", lambda *_: pytest.fail("files were read"))
+    monkeypatch.setattr("scssl.model.capsule.checksum", lambda file: pytest.fail(f"{file} was read"))
+    monkeypatch.setattr("scssl.model.capsule.file_entries", lambda *_: pytest.fail("files were read"))
     huge = {"bytes": 10**30, "files": 10**12, "sha256": "0"}
     wrong = [
         *({**one, "bytes": size} for size in (2, 4, None, "3")),

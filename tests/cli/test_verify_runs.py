@@ -14,7 +14,7 @@ from scssl.cli._repeat_compare import differences
 from scssl.cli._verify import _answers, _named
 from scssl.cli.app import main
 from scssl.environment import shortened
-from scssl.model_capsule import PARTS, check_inputs, describe_input, read_capsule
+from scssl.model.capsule import PARTS, check_inputs, describe_input, read_capsule
 from scssl.tasks import Comparer
 from scssl.tasks.compare import files
 

@@ -52,7 +52,7 @@ def test_without_additions_it_is_the_code(model, atlas):
 
 
 def test_the_parts_are_code_adapted_code_and_components(model, atlas, monkeypatch):
-    monkeypatch.setattr("scssl.model_init.STEPS", 5)
+    monkeypatch.setattr("scssl.model.init.STEPS", 5)
     found = embed(model, atlas, adapt=True, pca=6, seed=2)
     adapted = scssl.pretrain(atlas, init=model, split_by="cell", seed=2)
     own = PCAEncoder("human", n_components=6, n_top_genes=3000, seed=2).fit(atlas)

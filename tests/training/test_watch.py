@@ -76,7 +76,7 @@ def test_few_validation_cells_are_no_collapse(corpus, caplog, monkeypatch, n_cel
 
 def test_nothing_is_trained_by_none(corpus, tmp_path):
     model = pretrain(corpus, pretext="none", overrides=SHORT, out=tmp_path / "m")
-    from scssl.model import load
+    from scssl.model.cell_model import load
     from scssl.training import build_task
 
     fresh = build_task(model.config, n_genes=len(model.panel), n_sources=len(model.sources))

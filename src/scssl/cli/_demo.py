@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scssl.corpus import Corpus
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks import Annotation
     from scssl.tasks.annotate.settings import Calibrate
 
@@ -86,7 +86,7 @@ def run_demo(out: Path, *, plan: Plan, command: str) -> Run:
         What was done; saved in `out`, with its tables and ``report.html``.
     """
     from scssl import pretrain
-    from scssl.model_capsule import write_capsule
+    from scssl.model.capsule import write_capsule
     from scssl.report import umap, write_page
 
     run = Run(title="scssl demo: what self-supervised pre-training does with cells", command=command)

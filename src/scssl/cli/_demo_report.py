@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from scssl.cli._demo import Plan
     from scssl.corpus import Corpus
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks import Annotation
 
 MODEL, PCA = "pre-trained model + kNN", "PCA + kNN"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scssl.genes import GenePanel
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.output import Results
 
 
@@ -53,7 +53,7 @@ class Record:
             Its cells, if counted.
         """
         if file is not None:
-            from scssl.model_capsule import describe_input
+            from scssl.model.capsule import describe_input
 
             self.inputs.append({"name": str(file), "role": role, "cells": n_cells, **describe_input(file)})
 
@@ -69,7 +69,7 @@ class Record:
         **also
             What else the report of this task should know.
         """
-        from scssl.model_capsule import environment
+        from scssl.model.capsule import environment
 
         training, cells = model.card.get("training", {}), model.card.get("data", {}).get("cells", {})
         content = {
@@ -149,7 +149,7 @@ class Record:
         genes
             What the genes were.
         """
-        from scssl.model_capsule import write_capsule
+        from scssl.model.capsule import write_capsule
 
         write_capsule(
             folder,

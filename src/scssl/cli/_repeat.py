@@ -14,7 +14,7 @@ from scssl.cli._repeat_command import UnrepeatableError, command_again
 from scssl.cli._repeat_compare import differences
 from scssl.errors import ScsslError
 from scssl.log import logger
-from scssl.model_capsule import Finding
+from scssl.model.capsule import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -160,8 +160,8 @@ def _is_there(place: Path) -> bool:
 def _on_hub(text: str) -> str | None:
     """Return a model on the hub if it is in the cache of this machine, None if it can be none."""
     from scssl.errors import import_extra
-    from scssl.model_hub_cache import cached
-    from scssl.model_hub_client import HubId
+    from scssl.model.hub_cache import cached
+    from scssl.model.hub_client import HubId
 
     if not HubId.like(text):
         return None

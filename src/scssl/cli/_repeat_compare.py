@@ -49,7 +49,7 @@ def differences(run: Path, again: Path) -> Iterator[str]:
             # A table without columns has nothing to compare.
             yield "" if file.read_bytes() == (again / file.name).read_bytes() else f"{file.name}: {error}"
     if (run / "model.safetensors").is_file():
-        from scssl.model_files import read
+        from scssl.model.files import read
 
         then, now = read(run)[1], read(again)[1]
         far = [name for name in then if name not in now or _far(then[name].numpy(), now[name].numpy())]

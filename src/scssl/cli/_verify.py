@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scssl.errors import FormatError, SettingsError
-from scssl.model_capsule import (
+from scssl.model.capsule import (
     MAX_BYTES,
     Finding,
     check_complete,
@@ -122,16 +122,14 @@ def _verify_one(folder: Path, *, corpus: Path | None, of_study: bool) -> list[Fi
         if (folder / "corpus.json").is_file():
             findings += _corpus(folder)
         if (folder / "config.json").is_file():
-            from scssl.model_verify import verify_model
+            from scssl.model.verify import verify_model
 
             if capsule is None:
                 findings.append(Finding(what="capsule", state="unknown", text="none: a model alone, or a copy of one"))
             own = verify_model(folder, corpus=None if of_study else corpus)
             if of_study:
                 # No corpus that could be given has just these cells.
-                text = (
-                    "not recomputed: the study trained it on what its arm allows; the study's own scores are"
-                )
+                text = "not recomputed: the study trained it on what its arm allows; the study's own scores are"
                 own = [f for f in own if f.what not in ("data", "metrics")]
                 own.append(Finding(what="metrics", state="unknown", text=text))
             # What the capsule says of these is more.

@@ -11,7 +11,7 @@ import numpy as np
 from scssl.environment import expanded
 from scssl.errors import ScsslError
 from scssl.log import logger
-from scssl.model_capsule import Finding, check_environment, check_inputs
+from scssl.model.capsule import Finding, check_environment, check_inputs
 from scssl.words import count
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _codes(task: FileTask, content: FileContent) -> list[Finding]:
         found, text = _difference(content, name=str(name), model=folder, layer=task.settings.get("layer"))
     except ScsslError as error:
         return [Finding(what="codes", state="unknown", text=f"not recomputed: {error}")]
-    from scssl.model_example import TOLERANCE
+    from scssl.model.example import TOLERANCE
 
     return [Finding(what="codes", state="same" if found <= TOLERANCE else "differs", text=text)]
 
@@ -93,7 +93,7 @@ def _difference(content: FileContent, *, name: str, model: Path, layer: Any) -> 
     from anndata import AnnData
 
     from scssl.corpus.sources.source import open_source
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
     with open_source(content.file, layer=None if layer in (None, "X") else str(layer)) as source:
         cells = AnnData(source.rows(0, CELLS), var=source.var)

@@ -113,7 +113,7 @@ def annotate(
     """
     from scssl.errors import SettingsError
     from scssl.log import logger
-    from scssl.model import find
+    from scssl.model.cell_model import find
     from scssl.tasks import Annotator
     from scssl.tasks.annotate.files import KIND
     from scssl.tasks.annotate.labels import read_label_map

@@ -67,8 +67,8 @@ def embed(
     from scssl import keys
     from scssl.corpus.sources.source import open_source
     from scssl.log import logger
-    from scssl.model import load
-    from scssl.model_files import versions
+    from scssl.model.cell_model import load
+    from scssl.model.files import versions
     from scssl.tasks.embed import embed as embed_cells
     from scssl.tasks.output import Results, prepare_output, write_results
 

@@ -30,7 +30,7 @@ def list_(
     common
         Options that every command takes.
     """
-    from scssl.model_hub import list_cached, list_online
+    from scssl.model.hub import list_cached, list_online
 
     kept = [entry for entry in list_cached() if owner is None or entry["model"].startswith(f"{owner}/")]
     found = list_online(owner=owner, limit=limit) if online else []
@@ -73,10 +73,10 @@ def pull(
     common
         Options that every command takes.
     """
-    from scssl.model import CellModel
-    from scssl.model_files import CONFIG
-    from scssl.model_hub import pull as fetch
-    from scssl.model_hub_kinds import INSIDE
+    from scssl.model.cell_model import CellModel
+    from scssl.model.files import CONFIG
+    from scssl.model.hub import pull as fetch
+    from scssl.model.hub_kinds import INSIDE
     from scssl.tasks.annotate.files import KIND
 
     folder = fetch(model, out=out, overwrite=overwrite)
@@ -120,7 +120,7 @@ def push(
     common
         Options that every command takes.
     """
-    from scssl.model_hub import push as publish
+    from scssl.model.hub import push as publish
     from scssl.tasks import Annotator
     from scssl.tasks.annotate.files import KIND
 
@@ -166,8 +166,8 @@ def import_(
     common
         Options that every command takes.
     """
-    from scssl.model import CellModel
-    from scssl.model_files import check_free
+    from scssl.model.cell_model import CellModel
+    from scssl.model.files import check_free
 
     check_free(out, overwrite=overwrite)
     model = CellModel.from_published(checkpoint, genes=genes, licence=licence)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scssl.errors import FormatError
-from scssl.model_capsule import read_capsule
+from scssl.model.capsule import read_capsule
 from scssl.report.run import Run, Section
 from scssl.report.tables import seconds
 from scssl.words import count

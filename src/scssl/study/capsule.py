@@ -12,7 +12,7 @@ import pandas as pd
 
 from scssl.environment import expanded, shortened
 from scssl.errors import ScsslError
-from scssl.model_capsule import Finding, read_capsule, write_capsule
+from scssl.model.capsule import Finding, read_capsule, write_capsule
 from scssl.study import outcome
 from scssl.study.methods import list_jobs, list_methods
 from scssl.study.plan import Plan

@@ -85,7 +85,7 @@ def make_network(work: Work, network: Network) -> None:
 
 def _pretrained(work: Work, network: Network, corpus: Corpus) -> Any:
     from scssl import load, pretrain
-    from scssl.model_run import RunFolder
+    from scssl.model.run import RunFolder
 
     folder = work.model_folder(network)
     if (folder / "config.json").is_file():
@@ -179,7 +179,7 @@ def _predict(work: Work, method: Method, fit: Fit, network: Network | None) -> N
 
 def _tuned(work: Work, method: Method, fit: Fit, network: Network) -> NDArray[np.int64]:
     """Fine-tune, or train from scratch, as the annotator does; validation cells come from the training donors."""
-    from scssl.model import load
+    from scssl.model.cell_model import load
     from scssl.tasks.annotate.finetune import tune
     from scssl.training.finetuning import FineTuning
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
 MODEL: Final = "model"
 """Folder of the model, in that of a task."""
@@ -187,7 +187,7 @@ class Kind:
 
 def read_model(path: Path) -> CellModel:
     """Read the model in the folder of a task."""
-    from scssl.model import load
+    from scssl.model.cell_model import load
 
     return load(path / MODEL)
 

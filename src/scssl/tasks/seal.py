@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scssl.corpus.format.manifest import checksum, file_entries, is_entry
 from scssl.errors import FormatError
-from scssl.model_capsule import environment
+from scssl.model.capsule import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from scssl.tasks.similar import Backend, Reference
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.similar import SimilarCells
 
 CODES: Final = "codes.safetensors"

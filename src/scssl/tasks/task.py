@@ -10,7 +10,7 @@ from scssl.errors import SettingsError
 if TYPE_CHECKING:
     from typing import Self
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
 ModelT = TypeVar("ModelT")
 SettingsT = TypeVar("SettingsT")
@@ -21,7 +21,7 @@ def open_model(model: ModelT | Path | str) -> tuple[ModelT | CellModel, str]:
     """Return a model, read from its folder if that is given, and what it is called."""
     if not isinstance(model, str | Path):
         return model, "in memory"
-    from scssl.model import load
+    from scssl.model.cell_model import load
 
     return load(model), str(model)
 
@@ -68,7 +68,7 @@ class SavedTask(Generic[SettingsT, FittedT]):
         FormatError
             If the folder is no saved task of this kind, or is truncated, altered or of a later version.
         """
-        from scssl.model import find
+        from scssl.model.cell_model import find
 
         settings, fitted = cls._files.read(find(path))
         task = cls._from(fitted)

@@ -34,7 +34,7 @@ corpus = Corpus.build(sys.argv[1], sys.argv[2])
 built = peak()
 n = sum(batch.n_cells for batch in corpus.loader(batch_size=256))
 loaded = peak()
-from scssl.model import CellModel
+from scssl.model.cell_model import CellModel
 from scssl.training import Config, build_task, override
 config = override(Config(), ["architecture.hidden=[16]", "architecture.n_latent=4"])
 task = build_task(config, n_genes=len(corpus.panel), n_sources=1)

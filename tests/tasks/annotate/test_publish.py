@@ -13,8 +13,8 @@ import pytest
 import scssl
 from scssl.cli.app import main
 from scssl.errors import FormatError, MissingExtraError, SettingsError
-from scssl.model_hub import list_cached, pull, push
-from scssl.model_hub_kinds import MODEL, TASKS, files_of, kind_of, taken
+from scssl.model.hub import list_cached, pull, push
+from scssl.model.hub_kinds import MODEL, TASKS, files_of, kind_of, taken
 from scssl.tasks import Annotator
 from tests.hub_server import serving
 
@@ -259,7 +259,7 @@ def test_junk_is_not_asked_for_and_what_is_too_large_is_refused(published, tmp_p
         ("MAX_BYTES", 50, r"annotator\.json"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(f"scssl.model_hub_kinds.{limit}", most)
+            patch.setattr(f"scssl.model.hub_kinds.{limit}", most)
             with pytest.raises(FormatError, match=f"lab/junk: its {name} is larger than that of any model") as caught:
                 pull("lab/junk")
             assert "\n" not in str(caught.value)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.annotate.annotator import Annotator
     from scssl.tasks.annotate.probe import LinearHead
     from scssl.tasks.annotate.smooth_vote import SmoothScores
@@ -211,7 +211,7 @@ def _log_odds(scores: Callable[[Tensor], Tensor], labels: Tensor, *, other: int 
 
 
 def _parts_of(annotator: Annotator) -> Subject:
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
     known = annotator._fitted()
     if not isinstance(known.model, CellModel):

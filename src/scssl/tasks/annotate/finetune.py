@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.annotate.blend import Choice
     from scssl.tasks.annotate.label_training import Judgement
     from scssl.tasks.annotate.probe import LinearHead

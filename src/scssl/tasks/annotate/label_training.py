@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from scssl.model import CellModel
+from scssl.model.cell_model import CellModel
 from scssl.tasks.annotate.blend import blended
 from scssl.tasks.annotate.classifier import hold_out
 from scssl.tasks.annotate.labelled import LABEL

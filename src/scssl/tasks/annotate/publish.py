@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scssl.environment import versions
 from scssl.errors import import_extra
-from scssl.model_card import card_text, plain
-from scssl.model_files import CARD, CONFIG
-from scssl.model_hub import destination, publishable, upload
-from scssl.model_hub_kinds import INSIDE, taken_in
+from scssl.model.card import card_text, plain
+from scssl.model.files import CARD, CONFIG
+from scssl.model.hub import destination, publishable, upload
+from scssl.model.hub_kinds import INSIDE, taken_in
 from scssl.ontology import LabelTree
 from scssl.tasks.annotate import files
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.training.devices import Device
 
 

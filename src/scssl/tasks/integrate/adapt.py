@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scssl.corpus import Corpus
 from scssl.log import logger
-from scssl.model_init import gentle
+from scssl.model.init import gentle
 from scssl.training.trainer import steps_batch_size
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.training.devices import Device
 
 

@@ -15,7 +15,7 @@ from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise
 from scssl.log import logger, progress
-from scssl.model_files import versions
+from scssl.model.files import versions
 from scssl.tasks.output import write_results
 from scssl.tasks.reconstruct.readout import Readout
 from scssl.tasks.reconstruct.reconstruction import (

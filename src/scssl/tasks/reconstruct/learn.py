@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.reconstruct.settings import ReconstructorSettings
     from scssl.training import Config
     from scssl.training.devices import Device
@@ -103,7 +103,7 @@ def train(
 ) -> CellModel:
     """Return the model trained on, or its network trained anew, on the cells of a reference without their labels."""
     from scssl.corpus.gather import gather
-    from scssl.model_init import gentle, long_enough
+    from scssl.model.init import gentle, long_enough
     from scssl.pretraining import pretrain
 
     if not hasattr(model, "encoder"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.reconstruct.holdout import HoldOut
     from scssl.tasks.reconstruct.reconstruction import Reconstruction
     from scssl.tasks.reconstruct.scoring import Evaluation

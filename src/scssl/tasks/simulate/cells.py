@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.training.devices import Device
 
 TYPE, DONOR, NONE = "cell_type", "donor", "none"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.simulate.scoring import SimulationScores
     from scssl.training.devices import Device
 

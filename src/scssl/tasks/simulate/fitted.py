@@ -11,7 +11,7 @@ import numpy as np
 from scssl.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.simulate.calibrate import Calibration
     from scssl.tasks.simulate.cells import Cells, Columns
     from scssl.tasks.simulate.judge import Verdict

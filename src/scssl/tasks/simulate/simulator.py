@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.simulate.beside import Beside
     from scssl.tasks.simulate.cells import Cells
     from scssl.tasks.simulate.fitted import Fitted

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
 CHUNK = 4096
 

@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.nn.heads import ReadoutHead
     from scssl.tasks.translate.scale import Scale
 

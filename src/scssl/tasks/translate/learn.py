@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.nn.heads import ReadoutHead
     from scssl.tasks.translate.scale import Scale
     from scssl.tasks.translate.settings import TranslatorSettings
@@ -126,7 +126,7 @@ def start_of(
     narrow = narrowed_to(model, rna, layer=layer)
     if mode == "scratch":
         return untrained(narrow, panel=narrow.panel, seed=seed)
-    from scssl.model_init import STEPS, long_enough
+    from scssl.model.init import STEPS, long_enough
     from scssl.pretraining import pretrain
 
     with open_source(rna, layer=layer) as source:

@@ -15,7 +15,7 @@ from scssl.tasks.translate.targets import rna_of
 if TYPE_CHECKING:
     from typing import Self
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.tasks.translate.fitted import Fitted
     from scssl.tasks.translate.scores import TranslationScores
     from scssl.tasks.translate.settings import Likelihood, Mode, To, Written

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from scssl.environment import shortened
 from scssl.errors import FormatError, SettingsError
-from scssl.model_capsule import write_capsule
-from scssl.model_files import CARD, CONFIG, GENES, LAST, PROGRAMMES, RUN_SETTINGS, SAVING, WEIGHTS
+from scssl.model.capsule import write_capsule
+from scssl.model.files import CARD, CONFIG, GENES, LAST, PROGRAMMES, RUN_SETTINGS, SAVING, WEIGHTS
 
 if TYPE_CHECKING:
     from scssl.corpus import Corpus
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
 
 @dataclass(frozen=True, kw_only=True)

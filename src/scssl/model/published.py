@@ -14,9 +14,9 @@ from torch import nn
 from scssl.corpus.format.manifest import checksum
 from scssl.errors import DataError, FormatError, SettingsError
 from scssl.genes import GenePanel
-from scssl.model_checkpoint import read_checkpoint
-from scssl.model_files import versions
-from scssl.model_genes import check_known, ordered_panel, read_ordered
+from scssl.model.checkpoint import read_checkpoint
+from scssl.model.files import versions
+from scssl.model.genes import check_known, ordered_panel, read_ordered
 from scssl.training import Config, build_task, get_preset
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 import scssl
 from scssl.cli.app import main
 from scssl.errors import ScsslError
-from scssl.model_capsule import write_capsule
-from scssl.model_verify import verify_model
+from scssl.model.capsule import write_capsule
+from scssl.model.verify import verify_model
 
 MEGABYTES = 300
 """More than this is not allocated to refuse a folder."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from scssl.errors import DataError, FormatError, SettingsError, import_extra
 from scssl.fetch import announce
 from scssl.log import logger
-from scssl.model_card import card_text, check_licence
-from scssl.model_files import CARD, CONFIG, FORMAT
-from scssl.model_hub_cache import (
+from scssl.model.card import card_text, check_licence
+from scssl.model.files import CARD, CONFIG, FORMAT
+from scssl.model.hub_cache import (
     COMMIT,
     Published,
     cached,
@@ -23,7 +23,7 @@ from scssl.model_hub_cache import (
     in_cache,
     remember,
 )
-from scssl.model_hub_client import (
+from scssl.model.hub_client import (
     LIBRARY,
     HubId,
     api,
@@ -35,14 +35,14 @@ from scssl.model_hub_client import (
     understood,
     unreachable,
 )
-from scssl.model_hub_kinds import FILES, NEEDED, largest, taken, taken_in
-from scssl.model_hub_out import check_out, copy_out
+from scssl.model.hub_kinds import FILES, NEEDED, largest, taken, taken_in
+from scssl.model.hub_out import check_out, copy_out
 from scssl.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
 
 def pull(hub_id: str, *, out: Path | str | None = None, overwrite: bool = False) -> Path:
@@ -125,7 +125,7 @@ def push(
     DataError
         If the hub cannot be reached or does not allow it.
     """
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
     target = destination(to)
     import_extra("huggingface_hub", extra="hub")

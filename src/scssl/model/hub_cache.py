@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scssl.errors import FormatError
-from scssl.model_files import CONFIG
-from scssl.model_hub_client import LIBRARY, cache_dir, endpoint
-from scssl.model_hub_kinds import INSIDE, taken_in
+from scssl.model.files import CONFIG
+from scssl.model.hub_client import LIBRARY, cache_dir, endpoint
+from scssl.model.hub_kinds import INSIDE, taken_in
 
 if TYPE_CHECKING:
-    from scssl.model_hub_client import HubId
+    from scssl.model.hub_client import HubId
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 

@@ -11,8 +11,8 @@ import pytest
 import scssl
 from scssl.cli.app import main
 from scssl.errors import DataError, FormatError, MissingExtraError, ScsslError, SettingsError
-from scssl.model_hub import list_cached, list_online, pull, push
-from scssl.model_hub_client import HubId
+from scssl.model.hub import list_cached, list_online, pull, push
+from scssl.model.hub_client import HubId
 from tests.hub_server import serving
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from scssl.files import MAX_BYTES
-from scssl.model_files import CARD, CONFIG, GENES, MAX_TEXT_BYTES, PROGRAMMES, WEIGHTS
+from scssl.model.files import CARD, CONFIG, GENES, MAX_TEXT_BYTES, PROGRAMMES, WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

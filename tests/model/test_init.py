@@ -4,7 +4,7 @@ import torch
 
 import scssl
 from scssl.errors import SettingsError
-from scssl.model_init import long_enough
+from scssl.model.init import long_enough
 from scssl.training import Config
 
 NOTHING = ["optimiser.learning_rate=1e-12", "optimiser.weight_decay=0"]
@@ -107,7 +107,7 @@ def test_resume_and_init_exclude_each_other(model, new_cells, tmp_path):
 
 
 def test_a_run_that_goes_on_is_gentle_and_long_enough(model, new_cells, monkeypatch):
-    monkeypatch.setattr("scssl.model_init.STEPS", 12)
+    monkeypatch.setattr("scssl.model.init.STEPS", 12)
     again = scssl.pretrain(new_cells, init=model, split_by="cell", device="cpu", overrides=["task.rate=0.3"])
     n_cells = again.card["data"]["cells"]["train"]
     steps = again.config.training.epochs * (n_cells // again.card["training"]["batch_size"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scssl.errors import SettingsError
 from scssl.files import take_place, why_unwritable
-from scssl.model_hub_kinds import files_of, kind_at, kind_of, taken_in
+from scssl.model.hub_kinds import files_of, kind_at, kind_of, taken_in
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:

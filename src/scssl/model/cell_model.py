@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scssl import model_files, model_hub, model_hub_client, model_hub_kinds
 from scssl.cores import own_cores
 from scssl.errors import DataError, FormatError, MissingExtraError, SettingsError
 from scssl.log import progress
-from scssl.model_example import make_example
-from scssl.model_parts import embed_in_processes
-from scssl.model_published import import_published
+from scssl.model import files, hub, hub_client, hub_kinds
+from scssl.model.example import make_example
+from scssl.model.parts import embed_in_processes
+from scssl.model.published import import_published
 from scssl.training import Config, build_task, from_dict, resolve_device
 from scssl.words import count
 
@@ -250,7 +250,7 @@ class CellModel:
             "example": make_example(self.encoder),
             "card": self.card,
         }
-        model_files.write(
+        files.write(
             Path(path),
             manifest=manifest,
             weights=weights,
@@ -273,8 +273,8 @@ class CellModel:
         FormatError
             If the folder is not a model, or is truncated, altered or of a later version.
         """
-        manifest, weights, panel = model_files.read(Path(path))
-        programmes = model_files.read_programmes(Path(path), panel)
+        manifest, weights, panel = files.read(Path(path))
+        programmes = files.read_programmes(Path(path), panel)
         shape: dict[str, Any] = {"n_genes": len(panel), "n_sources": len(manifest["sources"]), "programmes": programmes}
         try:
             config = from_dict(Config, manifest["config"], where=f"{path}/config.json")
@@ -282,12 +282,12 @@ class CellModel:
             # of other packages may compute while they are made, which such a network cannot.
             with contextlib.suppress(NotImplementedError), torch.device("meta"):
                 blank = build_task(config, **shape)
-                model_files.check_weights(blank, weights, path=Path(path))
+                files.check_weights(blank, weights, path=Path(path))
         except SettingsError as error:
-            message = f"{Path(path) / model_files.CONFIG} has settings that cannot be: {error}"
+            message = f"{Path(path) / files.CONFIG} has settings that cannot be: {error}"
             raise FormatError(message) from error
         task = build_task(config, **shape)
-        model_files.load_weights(task, weights, path=Path(path))
+        files.load_weights(task, weights, path=Path(path))
         return cls(
             task=task.eval(), panel=panel, config=config, sources=list(manifest["sources"]), card=manifest["card"]
         )
@@ -356,10 +356,10 @@ def load(path: Path | str) -> CellModel:
         If it is no folder, and the hub has no such model or cannot be reached.
     """
     folder = find(path)
-    inside = folder / model_hub_kinds.INSIDE
+    inside = folder / hub_kinds.INSIDE
     on_hub = folder != Path(path)
     # A saved task, whose model can be used without it.
-    return CellModel.load(inside if on_hub and not (folder / model_files.CONFIG).exists() else folder)
+    return CellModel.load(inside if on_hub and not (folder / files.CONFIG).exists() else folder)
 
 
 def find(path: Path | str) -> Path:
@@ -378,7 +378,7 @@ def find(path: Path | str) -> Path:
     if not _is_on_hub(path):
         return Path(path)
     try:
-        return model_hub.pull(str(path))
+        return hub.pull(str(path))
     except (MissingExtraError, DataError) as error:
         message = f"{path} is no folder here; as a model on the hub: {error}"
         raise type(error)(message) from error
@@ -386,6 +386,6 @@ def find(path: Path | str) -> Path:
 
 def _is_on_hub(path: Path | str) -> bool:
     """Say whether a text means a model on the hub. A missing folder within one that is there is a mistake, no ID."""
-    if Path(path).exists() or not model_hub_client.HubId.like(str(path)):
+    if Path(path).exists() or not hub_client.HubId.like(str(path)):
         return False
     return "@" in str(path) or not Path(path).parent.is_dir()

@@ -146,7 +146,7 @@ def test_a_list_of_another_length_is_refused_with_both_numbers(checkpoint, real_
 def test_no_gene_is_merged_with_another(real_data):
     """IDs in scTab's list are retired by now; to follow one to its heir would shift all genes behind it."""
     from scssl.genes import harmonise
-    from scssl.model_genes import read_ordered
+    from scssl.model.genes import read_ordered
 
     panel = read_ordered(real_data / "genes" / "scTab_features.parquet")
     assert len(panel) == 19_357

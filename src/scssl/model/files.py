@@ -16,7 +16,7 @@ from scssl.errors import FormatError, SettingsError
 from scssl.files import read_described, usual_permissions
 from scssl.genes import GenePanel
 from scssl.genes.programmes import Programmes
-from scssl.model_card import card_text
+from scssl.model.card import card_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,10 +13,10 @@ from scssl.corpus import Corpus
 from scssl.environment import expanded
 from scssl.errors import ScsslError
 from scssl.log import progress
-from scssl.model import CellModel
-from scssl.model_capsule import Finding, check_environment, read_capsule
-from scssl.model_example import TOLERANCE, difference
-from scssl.model_files import read
+from scssl.model.capsule import Finding, check_environment, read_capsule
+from scssl.model.cell_model import CellModel
+from scssl.model.example import TOLERANCE, difference
+from scssl.model.files import read
 from scssl.words import count
 
 if TYPE_CHECKING:

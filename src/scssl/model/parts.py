@@ -15,7 +15,7 @@ from scssl.errors import SettingsError
 from scssl.launch import launch
 
 if TYPE_CHECKING:
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.training.devices import Device
 
 
@@ -58,7 +58,7 @@ def embed_in_processes(
         model.save(folder / "model")
         common = {"model": str(folder / "model"), "device": device, **asked}
         parts = [{**common, "part": [part, n_parts], "out": str(folder / f"{part}.npy")} for part in range(n_parts)]
-        launch("scssl.model_parts:embed_part", parts, environments=visible[:n_parts])
+        launch("scssl.model.parts:embed_part", parts, environments=visible[:n_parts])
         for part in range(n_parts):
             rows = share_of_part(n_cells, asked["batch_size"], part=(part, n_parts))
             codes[rows.start : rows.stop] = np.load(folder / f"{part}.npy")
@@ -109,7 +109,7 @@ def embed_part(
     """
     from scssl.corpus import Corpus
     from scssl.corpus.sources.source import open_source
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
 
     loaded, which = CellModel.load(model), (part[0], part[1])
     if data is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scssl.genes import GenePanel
-    from scssl.model import CellModel
+    from scssl.model.cell_model import CellModel
     from scssl.pretext import PretextTask
     from scssl.training import Config
 

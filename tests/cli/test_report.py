@@ -29,8 +29,10 @@ def test_report_elsewhere_and_as_json(tmp_path, capsys):
 
 
 def test_a_folder_that_is_no_run(tmp_path, capsys):
-    assert main(["report", str(tmp_path / "absent")]) == 2
+    assert main(["report", str(tmp_path)]) == 2
     assert "no run.json there" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "absent")]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
 
 
 def test_other_peoples_files_stay(tmp_path, capsys):

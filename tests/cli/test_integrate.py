@@ -69,7 +69,8 @@ def test_evaluation_and_figures(folder, tmp_path, capsys):
     scores = result["evaluation"]["scores"]
     assert {"scssl", "PCA, not integrated", "Harmony on PCA"} <= scores.keys()
     assert result["evaluation"]["verdict"].startswith("Batches are")
-    assert {file.name for file in (tmp_path / "f").iterdir()} == {"umap.png", "scores.png", "scores.csv"}
+    expected = {"umap.png", "scores.png", "scores.csv", "capsule.json"}
+    assert {file.name for file in (tmp_path / "f").iterdir()} == expected
     table = pd.read_csv(tmp_path / "f" / "scores.csv", index_col="method")
     assert table.loc["scssl", "ilisi"] == pytest.approx(scores["scssl"]["ilisi"], abs=1e-4)
 

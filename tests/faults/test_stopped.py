@@ -32,6 +32,10 @@ def stopped(argv, *, after):
         return main([*map(str, argv)])
     except KeyboardInterrupt:
         return None
+    except ValueError as error:
+        # safetensors answers an interruption in the midst of a tensor with an error of its own.
+        assert "UntypedStorage" in str(error)
+        return None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, alarm)
@@ -64,4 +68,5 @@ def test_an_interrupted_command_leaves_nothing_half_written(inputs, tmp_path, ca
             if key.split("/")[0] not in KEPT.get(name, set()):
                 np.testing.assert_array_equal(values, expected[key], err_msg=key)
         assert content(inputs) == before
-    assert 130 in codes or whole < 0.2
+    # The alarm counts less than `whole` does: without the system's share, a short command is done before.
+    assert {130, None} & set(codes) or whole < 1

@@ -34,7 +34,8 @@ def stopped(argv, *, after):
         return None
     except ValueError as error:
         # safetensors answers an interruption in the midst of a tensor with an error of its own.
-        assert "UntypedStorage" in str(error)
+        if "UntypedStorage" not in str(error):
+            raise
         return None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)

@@ -20,6 +20,7 @@ from scssl.tasks.simulate.calibrate import (
     find_widening,
     weighted_quantile,
 )
+from scssl.tasks.simulate.judge import judge
 from scssl.tasks.simulate.learn import learn, pairs_donors
 from tests.tasks.simulate.conftest import simulated_cells
 
@@ -184,6 +185,7 @@ def test_folds_calibrate_the_estimator_that_predicts(treated, monkeypatch, axis,
         return seen[-1]
 
     monkeypatch.setattr("scssl.tasks.simulate.calibrate.learn", recording)
+    monkeypatch.setattr("scssl.tasks.simulate.judge.learn", recording)
     whole = learn(cells, control="ctrl", case="stim", brief=True)
     assert (whole.donors is not None) == by_donor
     assert pairs_donors(cells, control="ctrl", case="stim") == by_donor
@@ -191,6 +193,10 @@ def test_folds_calibrate_the_estimator_that_predicts(treated, monkeypatch, axis,
     assert found.folds == {axis: n_folds}
     assert len(seen) == n_folds
     assert (not by_donor) in alone
+    folds = cells.types if axis == "type" else cells.donors
+    verdict = judge(cells, control="ctrl", case="stim", folds=folds, by=axis, confidence=0.9, seed=0)
+    assert len(verdict.folds) == n_folds
+    assert len(seen) == 2 * n_folds
     assert all((one.donors is not None) == by_donor for one in seen)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scssl.errors import DataError
 from scssl.log import logger, progress
 from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, NO_CHANGE
-from scssl.tasks.simulate.learn import learn
+from scssl.tasks.simulate.learn import learn, pairs_donors
 from scssl.tasks.simulate.predict import MODEL, Targets, by_baselines, by_model, populate
 from scssl.tasks.simulate.scoring import DISTANCE, FEWEST, Judged, explained, score_groups
 
@@ -167,11 +167,13 @@ def judge(
     both = cells.at(is_case | (cells.condition == control))
     names = sorted(set(folds[is_case]) & set(folds[cells.condition == control]))
     both_folds = folds[is_case | (cells.condition == control)]
+    # With a fold less it could come out the other way, and what is judged would not be what predicts.
+    by_donor = pairs_donors(both, control=control, case=case)
     tables = []
     if len(names) >= LEAST_FOLDS:
         with progress(f"judging by {by}", len(names)) as advance:
             for name in names:
-                rows = _fold(both, both_folds == name, control=control, case=case, seed=seed)
+                rows = _fold(both, both_folds == name, names=(control, case), by_donor=by_donor, seed=seed)
                 if rows:
                     tables.append(pd.DataFrame(rows).assign(fold=name))
                 advance(1)
@@ -230,11 +232,14 @@ def _interval(gain: float, low: float, high: float, *, confidence: float) -> str
     return f"gain {gain:+z.{digits}f}, {100 * confidence:g} % interval {ends}"
 
 
-def _fold(cells: Cells, held: NDArray[np.bool_], *, control: str, case: str, seed: int) -> list[dict[str, Any]]:
+def _fold(
+    cells: Cells, held: NDArray[np.bool_], *, names: tuple[str, str], by_donor: bool, seed: int
+) -> list[dict[str, Any]]:
+    control, case = names
     is_case = cells.condition == case
     train = cells.at(~(held & is_case))
     try:
-        learned = learn(train, control=control, case=case)
+        learned = learn(train, control=control, case=case, by_donor=by_donor)
         start = _few(cells.at(held & ~is_case), seed=seed)
         truth = _few(cells.at(held & is_case), seed=seed)
         rows, _ = compare(

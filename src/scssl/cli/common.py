@@ -53,6 +53,22 @@ class Outcome:
     """0 done, 2 not usable."""
 
 
+def divided(text: str | None) -> list[str]:
+    """Return the names that an option has between its commas.
+
+    Parameters
+    ----------
+    text
+        As given.
+
+    Examples
+    --------
+    >>> divided("sex, age,"), divided(None)
+    (['sex', 'age'], [])
+    """
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
 def typed(path: Path) -> str:
     """Return a path as it is typed on a command line, in rich markup: quoted where a shell needs it.
 

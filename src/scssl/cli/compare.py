@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli._record import Record
-from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.cli.common import Common, Device, Outcome, Whole, divided
 
 if TYPE_CHECKING:
     from scssl.tasks.compare import Comparison
@@ -119,7 +119,7 @@ def compare(
     comparer = Comparer(
         model, kinds=kinds, test=test, paired=paired, programmes=programmes, min_cells=min_cells, fdr=fdr
     )
-    adjusted = _words(covariates)
+    adjusted = divided(covariates)
     question = Question(
         condition=condition, control=control, case=case, donor=donor, cell_type=choose_types(file, cell_type),
         covariates=tuple(adjusted),
@@ -154,7 +154,7 @@ def _kinds(skip: str | None, *, has_model: bool) -> tuple[Any, ...]:
     from scssl.log import logger
     from scssl.tasks.compare.settings import KINDS
 
-    skipped = _words(skip)
+    skipped = divided(skip)
     unknown = [name for name in skipped if name not in KINDS]
     if unknown:
         message = f"--skip {unknown[0]!r} is not known; choose some of: {', '.join(KINDS)}"
@@ -167,10 +167,6 @@ def _kinds(skip: str | None, *, has_model: bool) -> tuple[Any, ...]:
         message = "nothing is left to ask: leave out --skip" + ("" if has_model else ", or give a --model")
         raise SettingsError(message)
     return kinds
-
-
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
 def _check_apart(file: Path, out: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from scssl.cli.common import Common, Outcome, Whole
+from scssl.cli.common import Common, Outcome, Whole, divided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ def _rolled_up(table: pd.DataFrame, level: str, *, ontology: CellOntology) -> di
     from scssl.ontology import LabelTree, terms_of
 
     tree = LabelTree([str(label) for label in table["label"]], terms=terms_of(table), ontology=ontology)
-    words = [word.strip() for word in level.split(",") if word.strip()]
+    words = divided(level)
     if words == ["broad"]:
         return tree.roll_up()
     return tree.roll_up(int(level) if level.strip().isdigit() else words)

@@ -12,7 +12,7 @@ from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate, seconds_to_reconstruct
 from scssl.cli._reconstruct_outcome import outcome
 from scssl.cli._record import Record
-from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.cli.common import Common, Device, Outcome, Whole, divided
 
 if TYPE_CHECKING:
     from scssl.genes import GenePanel
@@ -118,7 +118,7 @@ def reconstruct(
     )  # fmt: skip
     if save is not None:
         KIND.check_place(save, overwrite=overwrite, option="--save")
-    wanted = [word.strip() for word in write.split(",") if word.strip()]
+    wanted = divided(write)
     with open_source(file, layer=layer) as opened:
         n_cells, n_features, columns = opened.n_cells, opened.n_features, list(opened.obs.columns)
     _check_labels(labels, columns, file=file)
@@ -228,7 +228,7 @@ def _genes(text: str, *, panel: GenePanel, file: Path, layer: str | None) -> lis
             f"--genes {text}: no such file; give a text file of one gene per line, or names with commas between them"
         )
         raise DataError(message)
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return divided(text)
 
 
 def _listed(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
-from scssl.cli.common import Common, Device, Outcome, Whole, typed
+from scssl.cli.common import Common, Device, Outcome, Whole, divided, typed
 from scssl.words import count
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def similar(
         search = SimilarCells(model, **given)
     logger.info("%s: %s; %s", file.name, count(n_cells, "cell"), estimate(file, n_cells=n_cells, n_features=n_features))
     if not kept and reference is not None:
-        wanted = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+        wanted = None if columns is None else divided(columns)
         search.fit(reference, columns=wanted, layer=reference_layer, device=device)
     table = search.predict(file, layer=layer, device=device)
     scores = None if truth is None else search.evaluate(file, truth=truth, layer=layer, device=device)

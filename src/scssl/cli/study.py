@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.cli.common import Common, Device, Outcome, Whole, divided
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +169,7 @@ def _check_inputs(data: Path, target: Path) -> None:
 
 
 def _words(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(word.strip() for word in text.split(",") if word.strip())
+    return None if text is None else tuple(divided(text))
 
 
 def _workers(workers: int | None, threads: int, device: Device) -> int:

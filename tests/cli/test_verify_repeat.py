@@ -18,9 +18,10 @@ from scipy import sparse
 from scssl.cli import _repeat, _repeat_command
 from scssl.cli._repeat import repeat
 from scssl.cli._repeat_command import UnrepeatableError, command_again
-from scssl.cli._repeat_compare import _far, _of_tables, differences
+from scssl.cli._repeat_compare import _far, _of_scores, _of_tables, differences
+from scssl.cli._repeat_outcome import ASK, settled
 from scssl.cli.app import main
-from scssl.model.capsule import check_inputs, describe_input
+from scssl.model.capsule import Finding, check_inputs, describe_input
 
 
 @pytest.fixture
@@ -165,6 +166,36 @@ def test_numbers_are_the_same_up_to_rounding(then, now, far):
     if len(then) == len(now):
         text = _of_tables(pd.DataFrame({"x": then}), pd.DataFrame({"x": now}), name="t")
         assert text == ("t: x differs" if far else "")
+
+
+@pytest.mark.parametrize(
+    ("state", "after", "text"),
+    [("same", "same", "came out as before"), ("differs", "unknown", "under repeated"),
+     ("unknown", "unknown", "could not be given again")],
+)  # fmt: skip
+def test_no_check_asks_for_what_was_just_done(state, after, text):
+    asking = Finding(what="metrics", state="unknown", text=f"not recomputed: {ASK}")
+    partly = Finding(what="metrics", state="same", text=f"5 answers; the tests: {ASK}")
+    other = Finding(what="data", state="unknown", text="is no longer there")
+    repeated = Finding(what="repeated", state=state, text="x")
+    found = settled([("a", asking), ("b", asking), ("b", partly), ("b", other)], repeated, place="b")
+    assert [finding.state for _, finding in found] == ["unknown", after, "same", "unknown", state]
+    assert not any("--repeat" in finding.text for _, finding in found)
+    assert "(b)" in found[0][1].text
+    assert text in found[1][1].text
+    assert found[2][1].text.startswith("5 answers; the tests: ")
+    assert found[3][1] == other
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [({"f1": 0.5, "of": [1, None]}, ""), ({"f1": 0.50001, "of": [1, None], "seconds": 9}, ""),
+     ({"f1": 0.6, "of": [1, None]}, "of the recorded scores, f1 differs"),
+     ({"f1": 0.6, "of": [2, None]}, "of the recorded scores, f1, of.0 differ"),
+     (None, "of the recorded scores, f1, of.0 differ")],
+)  # fmt: skip
+def test_recorded_scores_are_compared(now, text):
+    assert _of_scores({"f1": 0.5, "of": [1, None], "seconds": 3}, now) == text
 
 
 def cells(path, *, change=None, x=True):

@@ -31,6 +31,10 @@ def here(atlas, tmp_path_factory):
         words = ["embed", "cells.h5ad", "--model", "model", "--out", "out.h5ad", "--quiet"]
         patch.setattr("sys.argv", ["scssl", *words])
         assert main(words) == 0
+        words = ["annotate", "out.h5ad", "--model", "model", "--reference", "cells.h5ad", "--labels", "cell_type"]
+        words += ["--mode", "zero_shot", "--truth", "cell_type", "--out", "named.h5ad", "--quiet"]
+        patch.setattr("sys.argv", ["scssl", *words])
+        assert main(words) == 0
         words = ["compare", "cells.h5ad", "--condition", "condition", "--control", "healthy", "--case", "disease"]
         words += ["--donor", "donor", "--cell-type", "cell_type", "--out", "compared", "--skip", "genes,programmes"]
         patch.setattr("sys.argv", ["scssl", *words])
@@ -103,7 +107,10 @@ def test_a_comparison_has_a_capsule_and_follows_from_its_tables(here, tmp_path, 
 
 def test_a_command_given_again_writes_the_same(here, copy, capsys):
     before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
-    assert verify(capsys, here / "out.h5ad", "--repeat")["repeated"]["state"] == "same"
+    assert verify(capsys, here / "named.h5ad")["metrics"]["state"] == "unknown"
+    again = verify(capsys, here / "named.h5ad", "--repeat")
+    assert set(states(again).values()) == {"same"}
+    assert "came out as before" in again["metrics"]["text"]
     assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
     cells = anndata.read_h5ad(copy / "out.h5ad")
     cells.obsm["X_scssl"][3, 0] += 1

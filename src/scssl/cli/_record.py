@@ -23,7 +23,8 @@ class Record:
     """When a command began, what it read, how long its steps took; made before anything else is done."""
 
     def __init__(self) -> None:
-        self.created = datetime.now(tz=UTC).isoformat(timespec="seconds")
+        # What is newest in a file goes by it, and a script may give several commands in a second.
+        self.created = datetime.now(tz=UTC).isoformat(timespec="microseconds")
         self.timings: dict[str, float] = {}
         self.inputs: list[dict[str, Any]] = []
         self._last = perf_counter()

@@ -43,14 +43,16 @@ def repeat(run: Path, ran: Mapping[str, Any]) -> Finding:
             return Finding(what="repeated", state="differs", text=f"the command does not run again: {why}")
         try:
             parts = list(differences(run, again))
-        except (ScsslError, OSError, KeyError, TypeError, ValueError) as error:
+        except (ScsslError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             return Finding(what="repeated", state="differs", text=f"what it holds cannot be compared: {error}")
     wrong = [text for text in parts if text]
     if not parts:
         return Finding(what="repeated", state="unknown", text="it holds nothing that can be compared")
     if wrong:
         return Finding(what="repeated", state="differs", text="; ".join(wrong[:5]))
-    return Finding(what="repeated", state="same", text=f"{len(parts)} tables and arrays came out as before")
+    return Finding(
+        what="repeated", state="same", text=f"{len(parts)} tables, arrays and sets of scores came out as before"
+    )
 
 
 def _run(words: list[str], scratch: Path) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scssl.errors import ScsslError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 CLOSE: Final = 1e-3
 """Difference, of the largest of its kind, that other processors and orders of summation account for."""
+TINY: Final = 1e-6
+"""Difference of scores near zero that they account for."""
 FIRST: Final = 1000
 """Cells whose expression is compared."""
 TIMES: Final = ("seconds", "train_seconds", "cells_per_second")
@@ -24,7 +28,7 @@ TIMES: Final = ("seconds", "train_seconds", "cells_per_second")
 
 
 def differences(run: Path, again: Path) -> Iterator[str]:
-    """Yield, for every table and array that can be compared, what differs; an empty text if nothing does.
+    """Yield, for every table, array and record of scores to compare, what differs; an empty text if nothing does.
 
     Parameters
     ----------
@@ -35,7 +39,13 @@ def differences(run: Path, again: Path) -> Iterator[str]:
     """
     if run.is_file():
         yield from _of_files(run, again)
-        return
+    else:
+        yield from _of_folders(run, again)
+    if scores := _scores(run):
+        yield _of_scores(scores, _scores(again))
+
+
+def _of_folders(run: Path, again: Path) -> Iterator[str]:
     import pandas as pd
 
     for file in sorted(run.glob("*.csv")):
@@ -54,6 +64,42 @@ def differences(run: Path, again: Path) -> Iterator[str]:
         then, now = read(run)[1], read(again)[1]
         far = [name for name in then if name not in now or _far(then[name].numpy(), now[name].numpy())]
         yield f"weights differ: {', '.join(far[:3])}" if far else ""
+
+
+def _scores(run: Path) -> Any:
+    """Return what a run recorded of how good its outcome is, None if nothing."""
+    from scssl.model.capsule import read_capsule
+    from scssl.report.file_tasks import read_content
+
+    try:
+        found = read_content(run).tasks[-1].scores if run.is_file() else (read_capsule(run) or {}).get("metrics")
+    except ScsslError:
+        return None
+    # What a capsule has in place of scores says why there are none.
+    return None if isinstance(found, dict) and list(found) == ["none"] else found
+
+
+def _of_scores(then: Any, now: Any) -> str:
+    """Say what differs between the scores of two runs; an empty text if nothing does."""
+    before, after = dict(_leaves(then)), dict(_leaves(now))
+    far = [name for name in (before | after) if not _alike(before.get(name), after.get(name))]
+    return f"of the recorded scores, {', '.join(far[:3])} differ{'s' if len(far) == 1 else ''}" if far else ""
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every single value in lists and tables of any depth, but for times, with the way to it."""
+    if isinstance(value, dict | list):
+        for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+            if key not in TIMES:
+                yield from _leaves(below, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _alike(then: Any, now: Any) -> bool:
+    if isinstance(then, int | float) and isinstance(now, int | float):
+        return bool(np.isclose(then, now, rtol=CLOSE, atol=TINY, equal_nan=True))
+    return bool(then == now)
 
 
 def _of_files(run: Path, again: Path) -> Iterator[str]:

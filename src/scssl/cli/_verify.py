@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from scssl.cli._repeat_outcome import ASK, settled
 from scssl.errors import FormatError, SettingsError
 from scssl.model.capsule import (
     MAX_BYTES,
@@ -69,14 +70,16 @@ def verify_run(
     if run.is_file():
         from scssl.cli._verify_file import verify_file
 
-        return [*verify_file(run), *([("", _repeated(run))] if again else [])]
+        found = verify_file(run)
+        # The newest task comes last, and it is that one's command that is given again.
+        return settled(found, _repeated(run), place=found[-1][0]) if again else found
     if not run.is_dir():
         message = f"{run}: there is no such folder of a run, nor a file of one"
         raise SettingsError(message)
     own = [(place, finding) for finding in _verify_one(run, corpus=corpus, of_study=of_study)]
     of_study = of_study or (run / "verdict.json").is_file()
     if again and not place:
-        own.append((place, _repeated(run)))
+        own = settled(own, _repeated(run), place=place)
     below = []
     if depth > 0:
         for child in sorted(path for path in run.iterdir() if path.is_dir() and not path.is_symlink()):
@@ -153,8 +156,7 @@ def _recomputed(folder: Path, *, what: str) -> list[Finding]:
         return [_named(folder)]
     if what == "pretraining":
         return []  # `verify_model` says more
-    text = "not recomputed: repeat the run for that (--repeat)"
-    return [Finding(what="metrics", state="unknown", text=text)]
+    return [Finding(what="metrics", state="unknown", text=f"not recomputed: {ASK}")]
 
 
 def _answers(folder: Path) -> Finding:
@@ -179,7 +181,7 @@ def _answers(folder: Path) -> Finding:
         return Finding(what="metrics", state="differs", text=text)
     if wrong:
         return Finding(what="metrics", state="differs", text="answers.csv does not follow from the tables of the tests")
-    text = f"{len(both)} answers follow from the tables; the tests themselves were not made again (--repeat)"
+    text = f"{len(both)} answers follow from the tables; the tests themselves: {ASK}"
     return Finding(what="metrics", state="same", text=text)
 
 

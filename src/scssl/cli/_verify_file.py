@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scssl.cli._repeat_outcome import ASK
 from scssl.environment import expanded
 from scssl.errors import ScsslError
 from scssl.log import logger
@@ -62,8 +63,7 @@ def _verify_task(task: FileTask, content: FileContent) -> list[Finding]:
     findings += check_inputs(inputs if isinstance(inputs, list) else [])
     findings += _codes(task, content)
     if record.get("scores"):
-        text = "not recomputed: repeat the run for that (--repeat)"
-        findings.append(Finding(what="metrics", state="unknown", text=text))
+        findings.append(Finding(what="metrics", state="unknown", text=f"not recomputed: {ASK}"))
     then = record.get("versions")
     return [*findings, check_environment(then if isinstance(then, dict) else {})]
 

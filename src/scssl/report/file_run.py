@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def run_of_file(file: Path, folder: Path, *, truth: str | None = None, name: str
         timings=timings,
         versions=dict(record.get("versions") or newest.settings.get("versions") or {}),
         machine=dict(record.get("machine", {})),
-        created=str(record.get("created", "")),
+        created=re.sub(r"\.\d+", "", str(record.get("created", ""))),
     )
 
 

@@ -13,6 +13,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import sparse
 
 from scssl.cli import _repeat, _repeat_command
@@ -144,6 +145,32 @@ def test_inputs_are_read_where_they_were_and_outputs_written_elsewhere(tmp_path)
     assert list(demo.places) == [start / "scssl-demo"]
     with pytest.raises(UnrepeatableError):
         command_again({"command": 3, "folder": 4}, scratch=scratch)
+
+
+def test_files_in_a_file_of_settings_are_where_they_were(tmp_path):
+    start = tmp_path / "start"
+    start.mkdir()
+    settings = {"task": {"masking": "programme", "programmes": "sets.gmt", "masked": {"programmes": "regulons:f.txt"}},
+                "training": {"epochs": 1}}  # fmt: skip
+
+    def given(name):
+        (tmp_path / name).mkdir()
+        ran = {"command": "scssl pretrain cells --out model --config own.yaml", "folder": str(start)}
+        words = command_again(ran, scratch=tmp_path / name).words
+        return Path(next(word for word in words if word.startswith("--config=")).removeprefix("--config="))
+
+    (start / "own.yaml").write_text(yaml.safe_dump(settings))
+    # A name that is no file, but a collection or a word, stays as it is, and the settings with it.
+    assert given("a") == start / "own.yaml"
+    for name in ("sets.gmt", "f.txt"):
+        (start / name).touch()
+    settings["task"] |= {"programmes": f"{start}/sets.gmt", "masked": {"programmes": f"regulons:{start}/f.txt"}}
+    assert yaml.safe_load(given("b").read_text()) == settings
+    for name, text in {"c": "3", "d": "[", "e": "task: 3"}.items():
+        (start / "own.yaml").write_text(text)
+        assert given(name) == start / "own.yaml"
+    (start / "own.yaml").unlink()
+    assert given("f") == start / "own.yaml"
 
 
 @pytest.mark.parametrize(

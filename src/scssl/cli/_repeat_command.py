@@ -91,6 +91,8 @@ def command_again(ran: Mapping[str, Any], *, scratch: Path) -> Again:
         if value is True:
             words.append(flag)
             continue
+        if option == "config":
+            value = _config(start / expanded(str(value)), start=start, scratch=scratch)
         positional = bound.signature.parameters[option].kind is inspect.Parameter.POSITIONAL_ONLY
         for one in value if isinstance(value, list | tuple) else (value,):
             text = _text(option, one, start)
@@ -135,6 +137,38 @@ def _text(option: str, value: Any, start: Path) -> str:
     if option == "set_" and given and key.endswith("programmes"):
         return f"{key}={_of_file(rest, start)}"
     return text
+
+
+def _config(file: Path, *, start: Path, scratch: Path) -> Path:
+    """Return a file of settings whose paths do not depend on the folder: as it is, or else one in the scratch folder.
+
+    A path in them starts from the folder in which the command was given, not from that of the file.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        # The command says it better.
+        return file
+    absolute = _of_settings(values, start)
+    if absolute == values:
+        return file
+    new = scratch / "settings" / file.name
+    new.parent.mkdir()
+    new.write_text(yaml.safe_dump(absolute), encoding="utf-8")
+    return new
+
+
+def _of_settings(values: Any, start: Path, *, depth: int = 2) -> Any:
+    """Return settings with the files they name as absolute paths; no deeper than those of a task in a task."""
+    if not isinstance(values, dict):
+        return values
+    return {
+        name: _of_file(value, start) if name == "programmes" and isinstance(value, str)
+        else _of_settings(value, start, depth=depth - 1) if depth else value
+        for name, value in values.items()
+    }  # fmt: skip
 
 
 def _of_file(text: str, start: Path) -> str:

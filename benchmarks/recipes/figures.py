@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import NDArray
 
 FEW = "10"
 COLOURS = {"code": "#56B4E9", "code and own PCA": "#0072B2", "adapted code": "#E69F00"}
@@ -38,8 +39,9 @@ def levers(scores: pd.DataFrame, out: Path, *, best_simple: float) -> None:
         axes.axvline(best_simple, color=GRID, linewidth=1.5, label="best simple baseline")
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.3, -0.7)
-        axes.set_xlabel("macro F1, mean of three development data sets (dotted: where the screen started)")
-        axes.legend(loc="lower left")
+        axes.set_xlabel("macro F1, ten labels per type, mean of three data sets")
+        axes.axvline(np.nan, color=GRID, linewidth=1, linestyle=":", label="where the screen started")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         figure.savefig(out)
 
 
@@ -79,11 +81,13 @@ def sizes(curves: dict[str, pd.DataFrame], out: Path) -> None:
     Parameters
     ----------
     curves
-        Per panel, ``name``, ``cells``, ``f1``, ``low``, ``high``; ``cells`` is missing for what needs no corpus.
+        Per panel, ``name``, ``cells``, ``f1``, ``low``, ``high``; ``cells`` is missing for what needs no corpus. Rings
+        are put where a curve is above that from there on.
     """
     with styled():
-        figure, panels = new_figure(max(6, 4.2 * len(curves)), 4.2, columns=len(curves))
+        figure, panels = new_figure(max(6, 3.8 * len(curves)), 4.4, columns=len(curves))
         for axes, (title, table) in zip(panels, curves.items(), strict=True):
+            simple = float(table.loc[table["cells"].isna(), "f1"].max())
             for name, mine in table.groupby("name", sort=False):
                 colour = {**COLOURS, **BASELINES}[str(name)]
                 if mine["cells"].isna().all():
@@ -94,6 +98,10 @@ def sizes(curves: dict[str, pd.DataFrame], out: Path) -> None:
                 mine = mine.sort_values("cells")
                 axes.fill_between(mine["cells"], mine["low"], mine["high"], color=colour, alpha=0.15, linewidth=0)
                 axes.plot(mine["cells"], mine["f1"], color=colour, marker="o", markersize=4, label=name)
+                place = pays_from(mine["f1"].to_numpy(), simple)
+                if place is not None:
+                    first = mine.iloc[place]
+                    axes.plot(first["cells"], first["f1"], "o", color=colour, fillstyle="none", markersize=11)
             axes.set_xscale("log")
             ticks = np.unique(table["cells"].dropna())
             axes.set_xticks(ticks, [f"{int(t):,}" for t in ticks], rotation=30)
@@ -101,5 +109,14 @@ def sizes(curves: dict[str, pd.DataFrame], out: Path) -> None:
             axes.set_title(title)
             axes.set_xlabel("cells of the corpus")
         panels[0].set_ylabel("macro F1, ten labels per type")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        ring = {"color": GRID, "fillstyle": "none", "markersize": 11, "linestyle": "none"}
+        panels[0].plot([], [], marker="o", label="ahead of it from here on", **ring)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         figure.savefig(out)
+
+
+def pays_from(scores: NDArray[np.floating], simple: float) -> int | None:
+    """Return the first place from which on all scores are above a simple method's; None if the last is not."""
+    behind = np.flatnonzero(scores <= simple)
+    first = int(behind[-1]) + 1 if len(behind) else 0
+    return first if first < len(scores) else None

@@ -173,7 +173,7 @@ def peer_rows(job: Job) -> list[dict[str, Any]]:
 
     adatas = [ad.read_h5ad(target.path(Path(job.work))) for target in targets(job)]
     corpus = roles.open_corpus(job.corpus, Path(job.work), cells=job.cells)
-    found = scvi_codes(corpus, adatas, seed=job.seed, latent=10 if "10" in job.variant else 30)
+    found = scvi_codes(corpus, adatas, seed=job.seed, latent=30)
     scored = zip(targets(job), found, adatas, strict=True)
     return [row for target, codes, adata in scored for row in score(job, target, [codes], adata)]
 

@@ -43,6 +43,8 @@ class LeverSettings(MaskedSettings):
     """Divide each gene's squared error by its variance to this power: 1 predicts z-scores."""
     rate_low: float = 0.0
     """Draw the rate of each batch between this and `rate`, if above 0."""
+    rate_first: float = 0.0
+    """Let the rate rise from this to `rate` over the training, if above 0."""
     thin: float = 0.0
     """Share of the molecules taken out of what the encoder sees."""
     ask_visible: float = 0.0
@@ -95,6 +97,7 @@ class Levers(MaskedAutoencoder):
         if s.average:
             self.mean_encoder = Averaged(self.encoder)
         self.target_weight: Tensor | None = None
+        self.progress = 0.0
 
     def start_from(self, *, gene_mean: Tensor, gene_variance: Tensor, gene_share: Tensor) -> None:
         """Set the scales of genes, and let the copies start as the encoder."""
@@ -117,6 +120,7 @@ class Levers(MaskedAutoencoder):
 
     def after_step(self, *, progress: float) -> None:
         """Let the copies follow; at the end, leave a plain encoder."""
+        self.progress = progress
         if self.settings.latent:
             self.teacher.follow(self.encoder, momentum=cosine_momentum(self.settings.momentum, progress=progress))
         if self.settings.average:
@@ -134,6 +138,9 @@ class Levers(MaskedAutoencoder):
         s = self.settings
         if s.rate_low:
             self.masker.rate = float(torch.empty(()).uniform_(s.rate_low, s.rate))
+        if s.rate_first:
+            # Epochs are judged at one rate, or later ones would look worse for being asked more.
+            self.masker.rate = s.rate_first + (s.rate - s.rate_first) * self.progress if self.training else s.rate
         hiding = self.hide(batch, draw=draw)
         size = hiding.group_size
         seen = batch

@@ -18,6 +18,7 @@ import pandas as pd
 
 from benchmarks import protocol
 from benchmarks.recipes import figures
+from benchmarks.recipes.roles import REAL
 from benchmarks.recipes.scoring import LABELS
 from benchmarks.recipes.variants import SIMPLE
 
@@ -50,12 +51,16 @@ OTHERS = {
     "code of 128, masked + SimCLR": ("code of 128, masked + SimCLR", "code"),
     "target alone": ("target alone", "code"),
     "target alone, and own PCA": ("target alone", "with pca"),
+    "autoencoder (no mask)": ("no mask", "code"),
     "untrained": ("untrained", "code"),
-    "no mask": ("no mask", "code"),
     "scVI": ("scVI", "code"),
 }
-CELLS = {"real": 16_800, "strong": 10_000}
+PRESETS = {"default": "code of 128", "small": "preset small", "large": "preset large"}
+PRESETS |= {"richter2024": "preset richter2024"}
+CELLS = {"real": 16_800, "strong": 10_000, "weak": 10_000}
 """Cells of a whole corpus."""
+GROWN = {"real": "real (mean of four data sets)", "weak": "simulated, weak batch effects"}
+GROWN |= {"strong": "simulated, strong batch effects"}
 ORDER = ("kang", "bone marrow", "sc_mixology", "brain", "simulated, weak", "simulated, strong")
 
 
@@ -78,6 +83,7 @@ def main() -> None:
         for n_labels in LABELS:
             table = compare(confirmed, n_labels=n_labels)
             print(f"\n{n_labels} labels per type\n\n" + markdown(table))
+        print("\npresets\n\n" + presets(scores))
         few = compare(confirmed, n_labels="10")
         figures.confirmation(
             few[few["name"].isin(WAYS)], few[few["kind"] == "simple"], DOCS / "recipes_confirmation.png"
@@ -95,6 +101,8 @@ def read(work: Path) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table["f1"] = table["draws"].map(np.mean).round(4)
     table["role"] = table["corpus"].str.partition("-")[0]
+    # A run on a whole corpus may say nothing of its size.
+    table["cells"] = (table["cells"] if "cells" in table else pd.Series(0.0, table.index)).fillna(0).astype(int)
     simple = table["variant"] == SIMPLE
     table["method"] = table["variant"].where(~simple, table.get("arm"))
     table["use"] = table["use"].where(~simple, "code")
@@ -195,6 +203,22 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def presets(table: pd.DataFrame) -> str:
+    """Return a table of the presets' frozen codes, read by the probe: one seed, by number of labels and data set."""
+    table = table[(table["readout"] == PROBE) & (table["use"] == "code") & (table["seed"] == 0) & (table["cells"] == 0)]
+    targets = [target.name for target in REAL["development"]] + list(ORDER)
+    lines = ["| preset | labels | " + " | ".join(targets) + " | CPU s |", "|---" * (len(targets) + 3) + "|"]
+    for name, method in PRESETS.items():
+        mine = table[table["method"] == method]
+        mine = mine[(mine["role"] == "confirmation") | mine["corpus"].str.endswith("real")]
+        seconds = mine[mine["corpus"] == "confirmation-real"]["cpu_seconds"].mean()
+        for n_labels in LABELS:
+            f1 = mine[mine["n_labels"] == n_labels].groupby("target")["f1"].mean()
+            cells = [f"{f1[target]:.3f}" if target in f1 else "" for target in targets]
+            lines.append(f"| {name} | {n_labels} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
 def growth(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return, per kind of corpus, how scores depend on the cells that were pre-trained on."""
     table = table[table["n_labels"] == "10"]
@@ -202,7 +226,7 @@ def growth(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     cases["PCA of the corpus"] = (SETTINGS["PCA of the corpus"][0], "code", PROBE)
     flat = {"PCA of the target": (SETTINGS["PCA of the target"][0], "code", PROBE)}
     found: dict[str, pd.DataFrame] = {}
-    for title, kind in (("real (mean of four data sets)", "real"), ("simulated, strong batch effects", "strong")):
+    for kind, title in GROWN.items():
         here = table[table["corpus"].str.contains(f"-{kind}")]
         if kind != "real" and len(here):
             # A seed is an atlas there, and atlases differ more than sizes do: those that every size was drawn of.

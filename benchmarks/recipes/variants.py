@@ -41,7 +41,6 @@ VARIANTS = {
         Variant("start"),
         Variant("target alone", kind=ALONE),
         Variant("scVI", kind=PEER),
-        Variant("scVI, code of 10", kind=PEER),
         # Controls.
         Variant("no mask", pretext="autoencoder", kind="control"),
         Variant("untrained", pretext="none", epochs=1, kind="control"),
@@ -50,6 +49,7 @@ VARIANTS = {
         Variant("25 % hidden", ("task.rate=0.25",), kind="mask"),
         Variant("75 % hidden", ("task.rate=0.75",), kind="mask"),
         _levers("10 to 75 % hidden", "rate_low=0.1", "rate=0.75", kind="mask"),
+        _levers("10 % hidden, rising to 75 %", "rate_first=0.1", "rate=0.75", kind="mask"),
         Variant("one mask per 64 cells", ("task.group_size=64",), kind="mask"),
         Variant(
             "programmes hidden (learned)",
@@ -64,6 +64,8 @@ VARIANTS = {
         _levers("visible genes asked too", "ask_visible=0.5", kind="mask"),
         # What is predicted.
         Variant("negative binomial", ("task.loss=nb",), kind="loss"),
+        Variant("zero-inflated negative binomial", ("task.loss=zinb",), kind="loss"),
+        Variant("Poisson", ("task.loss=poisson",), kind="loss"),
         Variant("expressed or not", ("task.loss=bce",), kind="loss"),
         Variant("zeros balanced", ("task.balance_zeros=true",), kind="loss"),
         # Scale.
@@ -101,7 +103,6 @@ VARIANTS = {
         # Panel.
         Variant("1,000 genes", genes="hvg:1000", kind="panel"),
         Variant("6,000 genes", genes="hvg:6000", kind="panel"),
-        Variant("all genes", ("task.group_size=64",), genes="union", kind="panel"),
         Variant(
             "all genes, code of 128",
             ("task.group_size=64", "architecture.n_latent=128"),

@@ -177,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
                 files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             elif line["key"] == "lfsFile":
                 files[line["value"]["path"]] = self.hub.uploads[line["value"]["oid"]]
+            elif line["key"] == "deletedFile":
+                del files[line["value"]["path"]]
         self.hub.repos[repo].append(files)
         oid = self.hub.sha(repo, len(self.hub.repos[repo]) - 1)
         self.answer({"commitUrl": f"{self.hub.url}/{repo}/commit/{oid}", "commitOid": oid, "success": True})

@@ -37,12 +37,22 @@ def kind_of(names: Iterable[str]) -> str | None:
     names
         Files that there are, by their paths.
     """
+    return next(iter(kinds_of(names)), None)
+
+
+def kinds_of(names: Iterable[str]) -> list[str]:
+    """Return all that files make, each with its article: a repository may hold what pushes of several kinds left.
+
+    Parameters
+    ----------
+    names
+        Files that there are, by their paths.
+    """
     there = set(names)
-    if there.issuperset(NEEDED):
-        return MODEL
-    if not there.issuperset(f"{INSIDE}/{name}" for name in NEEDED):
-        return None
-    return next((kind for kind, own in TASKS.items() if own[0] in there), None)
+    found = [MODEL] if there.issuperset(NEEDED) else []
+    if there.issuperset(f"{INSIDE}/{name}" for name in NEEDED):
+        found += [kind for kind, own in TASKS.items() if own[0] in there]
+    return found
 
 
 def kind_at(folder: Path) -> str | None:

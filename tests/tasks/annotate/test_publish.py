@@ -204,6 +204,35 @@ def test_a_kind_replaces_none_but_its_own(published, saved, tmp_path):
     assert {folder.name for folder in place.iterdir()} == {"a", "m"}
 
 
+def test_a_push_replaces_what_scssl_published_there_and_nothing_else(hub, saved, capsys):
+    others = {"LICENSE": b"x", "figures/umap.png": b"y", "model/notes.md": b"z", ".gitattributes": b"*"}
+    hub.repos["lab/blood"] = [dict(others)]
+    annotator, model = Annotator.load(saved[0]), saved[0] / "model"
+    push(model, to="lab/blood", licence="mit")
+    assert "removing" not in capsys.readouterr().err
+    # With the files of the model left beside its own, it was a model to whoever fetched it.
+    annotator.push("lab/blood", licence="mit")
+    said = capsys.readouterr().err
+    assert "removing what was published there before: config.json, genes.tsv, model.safetensors" in said
+    assert set(hub.repos["lab/blood"][-1]) == FILES | set(others)
+    Annotator.load("lab/blood")
+    zero = Annotator(annotator.model, mode="zero_shot").fit(saved[1], labels="cell_type")
+    zero.push("lab/blood", licence="mit")
+    assert FILES.difference(hub.repos["lab/blood"][-1]) == {"classifier.safetensors"}
+    push(model, to="lab/blood", licence="mit")
+    assert set(hub.repos["lab/blood"][-1]) == {"config.json", "genes.tsv", "model.safetensors", "README.md", *others}
+    assert all(hub.repos["lab/blood"][-1][name] == content for name, content in others.items())
+
+
+@pytest.mark.parametrize("config", [b'{"model_type": "bert"}', b"[]", b"\xff", b" " * 300_000])
+def test_files_of_another_library_stay(hub, saved, config, monkeypatch):
+    monkeypatch.setattr("scssl.model.hub_kinds.MAX_TEXT_BYTES", 200_000)
+    theirs = {"config.json": config, "genes.tsv": b"x", "model.safetensors": b"y"}
+    hub.repos["lab/blood"] = [dict(theirs)]
+    Annotator.load(saved[0]).push("lab/blood", licence="mit")
+    assert {name: hub.repos["lab/blood"][-1][name] for name in theirs} == theirs
+
+
 def test_an_interrupted_copy_leaves_what_was_there(published, tmp_path, monkeypatch):
     copy = shutil.copyfile
 

@@ -86,3 +86,18 @@ def brief_finetuning():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FineTuning.__init__, "__kwdefaults__", {**defaults, **brief})
         yield defaults
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub, and a cache of its own; huggingface_hub must not speak to any other."""
+    from huggingface_hub import constants
+
+    from tests.hub_server import serving
+
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server

@@ -13,7 +13,6 @@ from scssl.cli.app import main
 from scssl.errors import DataError, FormatError, MissingExtraError, ScsslError, SettingsError
 from scssl.model.hub import list_cached, list_online, pull, push
 from scssl.model.hub_client import HubId
-from tests.hub_server import serving
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +25,6 @@ def folder(adata, tmp_path_factory):
     out = tmp_path_factory.mktemp("hub") / "model"
     scssl.pretrain(adata, preset="small", genes="union", max_epochs=1, out=out, device="cpu")
     return out
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub, and a cache of its own; huggingface_hub must not speak to any other."""
-    from huggingface_hub import constants
-
-    with serving() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        yield server
 
 
 def test_a_published_model_comes_back_the_same(hub, folder, adata, tmp_path, capsys):

@@ -16,7 +16,6 @@ from scssl.errors import FormatError, MissingExtraError, SettingsError
 from scssl.model.hub import list_cached, pull, push
 from scssl.model.hub_kinds import MODEL, TASKS, files_of, kind_of, taken
 from scssl.tasks import Annotator
-from tests.hub_server import serving
 
 OBO = """format-version: 1.2
 data-version: test
@@ -48,18 +47,6 @@ def saved(tmp_path_factory):
     annotator.fit(folder / "cells.h5ad", labels="cell_type", ontology=folder / "cl.obo").save(folder / "annotator")
     (folder / "annotator" / "notes.json").write_text("{}")
     return folder / "annotator", folder / "cells.h5ad"
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    with serving() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        yield server
 
 
 @pytest.fixture

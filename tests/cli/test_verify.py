@@ -81,12 +81,12 @@ def flip(file):
         (lambda f: edit(f / "config.json", lambda c: c["example"].clear()), "codes", "that it carries"),
         (lambda f: edit(f / "config.json", lambda c: c["card"]["metrics"].update(val_loss=0.5)), "metrics", "as 0.5"),
         (lambda f: edit(f / "capsule.json", lambda c: c.pop("seeds")), "capsule", "lacks seeds"),
-        (lambda f: edit(f / "capsule.json", lambda c: c.update(version=9)), "files", "later version"),
+        (lambda f: edit(f / "capsule.json", lambda c: c.update(version=9)), "files", "reads up to 1"),
         (lambda f: edit(f / "capsule.json", lambda c: c["files"].update({"../x": {}})), "files", "no file of a run"),
         (lambda f: edit(f / "capsule.json", lambda c: c["files"].update({"a\0b": {}})), "files", "no file of a run"),
         (lambda f: edit(f / "capsule.json", lambda c: c.update(data="corpus")), "files", "not the capsule"),
         (lambda f: edit(f / "capsule.json", lambda c: c.update(environment=3)), "files", "not the capsule"),
-        (lambda f: (f / "capsule.json").write_text("[" * 50_000), "files", "not the capsule"),
+        (lambda f: (f / "capsule.json").write_text("[" * 50_000), "files", "is not JSON"),
     ],
 )
 def test_what_was_changed_is_found(copy, capsys, damage, what, words):

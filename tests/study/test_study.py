@@ -16,9 +16,9 @@ from scssl.study import fitting, get_plan, list_baselines
 from scssl.study.baselines import Baseline, get_baseline
 from scssl.study.capsule import recheck
 from scssl.study.comparing import BEST_BASELINE, BEST_PRETRAINED
-from scssl.study.methods import list_jobs, list_methods
+from scssl.study.methods import Job, list_jobs, list_methods
 from scssl.study.splits import make_splits
-from scssl.study.store import pack, unpack
+from scssl.study.store import Store, is_study, pack, read_settings, unpack
 from scssl.training.finetuning import FineTuning
 
 pytestmark = pytest.mark.usefixtures("brief_finetuning")
@@ -328,5 +328,20 @@ def test_mistakes_in_plans(two_studies, tiny_corpus, tmp_path):
 
 def test_damaged_settings_are_named(tmp_path, two_studies, tiny_corpus, tiny_plan):
     (tmp_path / "settings.json").write_text("{}")
-    with pytest.raises(FormatError, match="not the settings of a study"):
+    with pytest.raises(FormatError, match=r"settings\.json does not describe a study"):
         study(two_studies, tiny_corpus, tiny_plan, tmp_path)
+    kind = {"format": "scssl-study", "version": 1}
+    for text, words in {"[" * 50_000: "is not JSON", json.dumps(kind | {"version": 2}): "reads up to 1",
+                        json.dumps(kind): "does not say what results depend on"}.items():  # fmt: skip
+        (tmp_path / "settings.json").write_text(text)
+        with pytest.raises(FormatError, match=words):
+            read_settings(tmp_path)
+        assert not is_study(tmp_path)
+    (tmp_path / "settings.json").unlink()
+    assert not is_study(tmp_path)
+    job = Job(method="a", arm="b", seed=0, split=0, labels=0, fraction=1.0)
+    store = Store(tmp_path, fingerprint="f")
+    store.write(job, predicted=np.array([1, 2]))
+    assert store.has(job, n_test=2)
+    store.path(job).write_text("[" * 50_000)
+    assert store.read(job) is None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from scssl.corpus.format.manifest import checksum, file_entries
 from scssl.environment import command_line, expanded, machine, shortened, versions
 from scssl.errors import FormatError
+from scssl.files import read_described
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -192,20 +193,12 @@ def read_capsule(folder: Path) -> dict[str, Any] | None:
     file = folder / FILE
     if not file.is_file():
         return None
-    if file.stat().st_size > MAX_BYTES:
-        message = f"{file} is larger than any capsule ({file.stat().st_size:,} bytes)"
+    content, _ = read_described(file, named="a run", kind=FORMAT, newest=VERSION, version="version", largest=MAX_BYTES)
+    wrong = [part for part in ("data", "environment") if not isinstance(content.get(part, {}), dict)]
+    if wrong or not isinstance(content.get("files"), dict):
+        message = f"{file} is not the capsule of a run: what it says of {(wrong or ['files'])[0]} is no table"
         raise FormatError(message)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        known = content["format"] == FORMAT and 1 <= content["version"] <= VERSION
-        known = known and isinstance(content["files"], dict)
-        known = known and all(isinstance(content.get(part, {}), dict) for part in ("data", "environment"))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        known = False
-    if not known:
-        message = f"{file} is not the capsule of a run, or of a later version of scssl; run: pip install -U scssl"
-        raise FormatError(message)
-    return dict(content)
+    return content
 
 
 def check_complete(content: Mapping[str, Any]) -> Finding:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scssl.errors import FormatError, SettingsError
-from scssl.files import whole
+from scssl.files import read_described, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ class Store:
             if content["fingerprint"] != self.fingerprint:
                 return None
             content["predicted"] = unpack(content["predicted"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError, zlib.error):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError, zlib.error):
             return None
         return dict(content)
 
@@ -159,14 +159,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     file = folder / SETTINGS
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        known = content["format"] == FORMAT and content["version"] == VERSION and isinstance(content["identity"], dict)
-    except (OSError, ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        message = f"{file}: not the settings of a study, or of one that a later version made"
+        content, _ = read_described(file, named="a study", kind=FORMAT, newest=VERSION, version="version")
+    except OSError as error:
+        message = f"{file} is not the settings of a study: {error.strerror}"
+        raise FormatError(message) from error
+    if not isinstance(content.get("identity"), dict):
+        message = f"{file} is not the settings of a study: it does not say what results depend on"
         raise FormatError(message)
-    return dict(content)
+    return content
 
 
 def is_study(folder: Path) -> bool:

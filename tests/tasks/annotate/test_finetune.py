@@ -11,6 +11,8 @@ import torch
 import scssl
 from scssl.errors import SettingsError
 from scssl.tasks import Annotator, FineTuning
+from scssl.tasks.annotate.blend import Choice
+from scssl.tasks.annotate.finetune import _said
 from scssl.tasks.annotate.labelled import gather_labelled
 
 QUICK = {"epochs": 2, "min_steps": 40, "precision": "fp32"}
@@ -89,6 +91,34 @@ def test_the_fine_tuned_network_is_kept_where_it_is_better(untrained, cells, cap
     again = Annotator.load(tmp_path / "a")
     assert again.fitted.training == training
     np.testing.assert_array_equal(again.annotate(cells[1]).probabilities, annotator.annotate(cells[1]).probabilities)
+
+
+@pytest.mark.parametrize("donor", [None, "cell"])
+def test_what_held_out_cells_cannot_tell_is_said(untrained, cells, caplog, donor):
+    caplog.set_level("INFO", logger="scssl")
+    settings = FineTuning(**QUICK, blends=(0.0, 1.0), cross_fitted=0)
+    annotator = Annotator(untrained, mode="finetune", finetuning=settings, calibrate="never")
+    training = annotator.fit(cells[0], donor=donor).fitted.training
+    assert training["judged_by"] == ("donors" if donor is None else "cells")
+    assert training["share"] == 1
+    warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and "is used" in r.getMessage()]
+    if donor is None:
+        assert not warned
+    else:
+        (message,) = warned
+        assert "by held-out cells, the fine-tuned network is used" in message
+        assert "could not be checked: compare with modes 'probe' and 'scratch'" in message
+
+
+def test_where_nothing_could_be_held_out_that_is_said(caplog):
+    said = _said(Choice(0.5, {}), unit="", competed=True, name="reference")
+    assert (said["judged_by"], said["used"]) == ("", "a blend of both")
+    assert "with no cell that could be held out, a blend of both is used" in caplog.text
+    assert "could not be checked" in caplog.text
+    caplog.clear()
+    # What was asked for needs no excuse.
+    _said(Choice(0.5, {}), unit="", competed=False, name="reference")
+    assert not caplog.text
 
 
 def test_a_share_alone_is_taken_as_it_is(model, cells):

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 USED = {0.0: "the probe on the frozen encoder", 1.0: "the fine-tuned network"}
 """What a share means; between them, a blend of both."""
+UNCHECKED = (
+    "; whether that helps on cells of another donor or study could not be checked: "
+    "compare with modes 'probe' and 'scratch' on cells whose labels are known"
+)
+"""Said where no donor was held out."""
 
 
 class Tuned(NamedTuple):
@@ -141,7 +146,8 @@ def tune(
     summary["seconds"] = round(sum(fit.result.seconds for fit in {id(f): f for f in (*fits, last)}.values()), 1)
     summary["times_held_out"] = len(fits) if len(scored.codes) else 0
     if not from_scratch:
-        summary |= _said(choice, unit="donors" if unit is not None else "cells", name=name)
+        unit_name = "donors" if unit is not None else "cells"
+        summary |= _said(choice, unit=unit_name if len(scored.codes) else "", competed=len(shares) > 1, name=name)
     frozen.card["supervised"] = {**summary, "reference": name, "classes": len(classes)}
     return Tuned(
         model=frozen,
@@ -152,20 +158,21 @@ def tune(
     )
 
 
-def _said(choice: Choice, *, unit: str, name: str) -> dict[str, Any]:
-    """Say what was chosen, and return it as plain values."""
+def _said(choice: Choice, *, unit: str, competed: bool, name: str) -> dict[str, Any]:
+    """Say what was chosen, by what and how far that can be trusted, and return it as plain values."""
     used = USED.get(choice.share, "a blend of both")
     losses = {f"{share:g}": round(loss, 4) for share, loss in choice.losses.items()}
-    if choice.share == 0 and len(losses) > 1:
+    if competed and choice.share == 0 and losses:
         logger.warning(
             "%s: fine-tuning is not better than the linear probe on held-out %s by more than chance (loss %s at best, "
             "against %s): the probe on the frozen encoder is used",
             name, unit, min(loss for share, loss in losses.items() if share != "0"), losses["0"],
         )  # fmt: skip
-    elif losses:
-        little = "; cells of the same donors say little of another study" if unit == "cells" else ""
-        logger.info("%s: by held-out %s, %s is used (%g fine-tuned)%s", name, unit, used, choice.share, little)
-    return {"used": used, "share": choice.share, "held_out_loss": losses}
+    elif competed:
+        told, more = (logger.info, "") if unit == "donors" else (logger.warning, UNCHECKED)
+        how = f"by held-out {unit}" if unit else "with no cell that could be held out"
+        told("%s: %s, %s is used (%g fine-tuned)%s", name, how, used, choice.share, more)
+    return {"used": used, "share": choice.share, "held_out_loss": losses, "judged_by": unit}
 
 
 def _together(parts: list[Judgement], *, donors: NDArray[np.int64] | None) -> HeldOut:

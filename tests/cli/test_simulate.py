@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import anndata
 import numpy as np
@@ -166,3 +167,23 @@ def test_figures_of_cases_with_like_names_do_not_replace_each_other(folder, tmp_
     words[1] = str(tmp_path / "two.h5ad")
     assert main(words) == 0
     assert sorted(path.name for path in (tmp_path / "s").glob("means_*")) == ["means_a_stim.png", "means_a_stim_2.png"]
+
+
+@pytest.mark.usefixtures("uncalibrated")
+def test_covariates_are_taken_and_asked_for_again(folder, tmp_path, capsys):
+    cells = anndata.read_h5ad(folder / "cells.h5ad")
+    cells.obs["sex"] = np.where(cells.obs["donor"].astype(str).str.endswith("1"), "F", "M")
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    shutil.copytree(folder / "model", tmp_path / "model")
+    more = ("--covariates", "sex", "--method", "model", "--save", str(tmp_path / "kept"))
+    assert main(command(tmp_path, tmp_path / "o.h5ad", *more)) == 0
+    written = anndata.read_h5ad(tmp_path / "o.h5ad")
+    assert written.uns["scssl"]["simulate"]["columns"]["covariates"] == "sex"
+    assert main(command(tmp_path, tmp_path / "o2.h5ad", model="kept", given=False)) == 0
+    again = anndata.read_h5ad(tmp_path / "o2.h5ad")
+    assert (again.X != written.X).nnz == 0
+    capsys.readouterr()
+    assert main(command(folder, tmp_path / "o3.h5ad", model=str(tmp_path / "kept"), given=False)) == 2
+    assert "no column 'sex', a covariate" in capsys.readouterr().err
+    assert main(command(folder, tmp_path / "o4.h5ad", "--covariates", "sex,bmi")) == 2
+    assert "no column 'sex'" in capsys.readouterr().err

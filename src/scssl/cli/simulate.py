@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from scssl.cli._annotate_checks import check_apart
 from scssl.cli._estimate import estimate
 from scssl.cli._record import Record
-from scssl.cli.common import Common, Device, Outcome, Whole
+from scssl.cli.common import Common, Device, Outcome, Whole, divided
 from scssl.words import count
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def simulate(
     hold_out: str | None = None,
     cell_type: str | None = None,
     donor: str | None = None,
+    covariates: str | None = None,
     where: str | None = None,
     method: str | None = None,
     figures: Path | None = None,
@@ -73,6 +74,9 @@ def simulate(
         Column with the cell types; cell_type if there is one. "none" takes all cells for one type.
     donor
         Column with the donors; donor if there are several. "none" for none.
+    covariates
+        Columns with what a change may depend on, separated by commas: numbers (age) as such, others (sex, tissue) as
+        levels. One value per donor; with --donor none, of any cells.
     where
         COL=VALUE: only these control cells are simulated. All by default, or those held out.
     method
@@ -110,7 +114,7 @@ def simulate(
             raise SettingsError(message)
         import_extra("matplotlib", extra="report")
     given = {"condition": condition, "control": control, "hold_out": hold_out, "cell_type": cell_type, "donor": donor,
-             "method": method}  # fmt: skip
+             "covariates": covariates, "method": method}  # fmt: skip
     saved = _check(model, given, case=case, save=save, overwrite=overwrite)
     _check_where(file, where, layer=layer)
     chosen = AUTO if method is None else method
@@ -126,7 +130,8 @@ def simulate(
         simulator = Simulator(model, method=chosen)
         simulator.fit(
             file, condition=str(condition), control=str(control), case=_learned(file, case or [], condition=condition),
-            cell_type=cell_type, donor=donor, hold_out=hold_out, layer=layer, seed=seed, device=device,
+            cell_type=cell_type, donor=donor, covariates=divided(covariates), hold_out=hold_out, layer=layer, seed=seed,
+            device=device,
         )  # fmt: skip
     record.lap("read, learn and judge")
     here = where or hold_out

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from scssl.tasks.simulate.covariates import design
 from scssl.tasks.simulate.pseudobulks import PLAIN, to_share, to_value
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 NO_CHANGE: Final = "no change"
 CONTROL_MEAN: Final = "control mean"
+MATCHED: Final = "matched mean shift"
+"""Only where there are covariates."""
 LATENT: Final = "latent shift (scGen-like)"
 PENALTIES: Final = (0.01, 0.1, 1.0, 10.0, 100.0)
 NEIGHBOURS: Final = 20
@@ -31,6 +34,8 @@ class Seen(NamedTuple):
     before: NDArray[np.float64]
     after: NDArray[np.float64]
     pooled: NDArray[np.float64]
+    covariates: NDArray[np.float64] | None = None
+    """(n_groups, any) as a linear model takes them."""
 
     @property
     def change(self) -> NDArray[np.float64]:
@@ -44,6 +49,7 @@ class New(NamedTuple):
     types: Sequence[str]
     donors: Sequence[str]
     before: NDArray[np.float64]
+    covariates: NDArray[np.float64] | None = None
 
 
 def seen_groups(learned: Learned, *, plain: bool) -> Seen:
@@ -51,7 +57,9 @@ def seen_groups(learned: Learned, *, plain: bool) -> Seen:
     kept = (learned.before, learned.after, learned.pooled)
     before, after, pooled = (to_plain(values) for values in kept) if plain else kept
     donors = [""] * len(learned.types) if learned.donors is None else learned.donors
-    return Seen(np.array(learned.types, dtype=object), np.array(donors, dtype=object), before, after, pooled)
+    covariates = None if learned.covariates is None else design(learned.covariates, learned.covariates)
+    types, whom = np.array(learned.types, dtype=object), np.array(donors, dtype=object)
+    return Seen(types, whom, before, after, pooled, covariates)
 
 
 def to_plain(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -69,6 +77,18 @@ def type_mean_shift(seen: Seen, new: New) -> NDArray[np.float64]:
     return _by_type(seen, seen.change, new)
 
 
+def matched_mean_shift(seen: Seen, new: New) -> NDArray[np.float64]:
+    """Return the mean change of the type's groups with the same covariates; where there are none, of the type."""
+    found = type_mean_shift(seen, new)
+    if seen.covariates is None or new.covariates is None:
+        return found
+    for i, (name, values) in enumerate(zip(new.types, new.covariates, strict=True)):
+        same = (seen.types == name) & (np.abs(seen.covariates - values) < 1e-9).all(axis=1)
+        if same.any():
+            found[i] = seen.change[same].mean(axis=0)
+    return found
+
+
 def case_mean(seen: Seen, new: New) -> NDArray[np.float64]:
     """Return what leads to the mean of the type's case cells, or of all types, whatever the control cells are like."""
     return _by_type(seen, seen.after, new) - new.before
@@ -83,21 +103,24 @@ def _by_type(seen: Seen, values: NDArray[np.float64], new: New) -> NDArray[np.fl
 
 
 def additive(seen: Seen, new: New) -> NDArray[np.float64]:
-    """Fit a mean, an effect of the type and one of the donor; effects of new ones are 0."""
+    """Fit a mean and effects of the type, the donor and covariates; effects of what is new are 0."""
     names, whom = sorted(set(seen.types)), sorted(set(seen.donors))
 
-    def design(types: Sequence[str], donors: Sequence[str]) -> NDArray[np.float64]:
+    def columns(
+        types: Sequence[str], donors: Sequence[str], covariates: NDArray[np.float64] | None
+    ) -> NDArray[np.float64]:
         rows = np.zeros((len(types), 1 + len(names) + len(whom)))
         rows[:, 0] = 1
         for row, name, donor in zip(rows, types, donors, strict=True):
             row[1 : 1 + len(names)] = [name == other for other in names]
             row[1 + len(names) :] = [donor == other for other in whom]
-        return rows
+        return rows if covariates is None else np.concatenate([rows, covariates], axis=1)
 
     # The smallest of all solutions: effects of a kind sum to 0.
-    X = design(list(seen.types), list(seen.donors))
+    X = columns(list(seen.types), list(seen.donors), seen.covariates)
     penalty = np.diag([0.0] + [1e-6] * (X.shape[1] - 1))
-    return np.asarray(design(new.types, new.donors) @ np.linalg.solve(X.T @ X + penalty, X.T @ seen.change))
+    query = columns(new.types, new.donors, new.covariates)
+    return np.asarray(query @ np.linalg.solve(X.T @ X + penalty, X.T @ seen.change))
 
 
 def ridge(seen: Seen, new: New) -> NDArray[np.float64]:
@@ -122,6 +145,7 @@ def ridge(seen: Seen, new: New) -> NDArray[np.float64]:
 SHIFTS: Final[dict[str, tuple[Callable[[Seen, New], NDArray[np.float64]], bool]]] = {
     "mean shift": (mean_shift, True),
     "cell-type mean shift": (type_mean_shift, True),
+    MATCHED: (matched_mean_shift, True),
     "case mean": (case_mean, True),
     "additive": (additive, True),
     "ridge on pseudobulks": (ridge, False),

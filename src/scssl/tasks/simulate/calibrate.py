@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from scssl.tasks.simulate.predict import Moved
 
 LEVEL, Z90 = 0.9, 1.6448536
-TYPE, DONOR, BOTH, MEASURED = "type", "donor", "type and donor", "measured"
+TYPE, DONOR, BOTH, MEASURED, VALUES = "type", "donor", "type and donor", "measured", "values"
 AXES: Final = (TYPE, DONOR, BOTH)
-WORDS: Final = {TYPE: "cell types", DONOR: "donors", BOTH: "cell types of donors"}
+"""What can be left out: types, units (donors, or else combinations of covariates), and types of units."""
+DONORS: Final = "donors"
 EDGES: Final = (0.5, 0.8, 0.95)
 """Shares of the genes, by their stated uncertainty, between which factors are found apart."""
 LEVELS: Final = np.arange(LEVEL, 0.985, 0.01)
@@ -85,23 +86,28 @@ class Calibration:
     """Widenings by what is new about a group: its type, its donor, or both."""
 
     donors: list[str] = field(default_factory=list)
-    """Measured under the case."""
+    """Units measured under the case: donors, or else combinations of covariates."""
+    unit: str = DONORS
+    """What units are, in words."""
     folds: dict[str, int] = field(default_factory=dict)
     """How many there were, by axis."""
     widenings: dict[str, dict[str, Widening]] = field(default_factory=dict)
     """By method and axis; an axis that cannot be calibrated is missing."""
 
-    def axis(self, key: tuple[str, str], learned: Learned) -> str:
-        """Return what is new about a group of a type and a donor."""
-        kind, donor = key
-        donors = self.donors if learned.donors is None else learned.donors
+    def axis(self, key: tuple[str, str], learned: Learned, *, known: bool = True) -> str:
+        """Return what is new about a group of a type and a unit; `known`: its values of covariates were measured."""
+        kind, unit = key
+        if not known:
+            return VALUES
+        units = self.donors if learned.donors is None else learned.donors
         if kind not in learned.types:
-            return BOTH if donor and donor not in donors else TYPE
-        if not donor:
-            return MEASURED
+            return BOTH if unit and unit not in units else TYPE
         # Where types were learned of over donors, every donor is off their mean.
-        own = learned.donors is not None and key in zip(learned.types, learned.donors, strict=True)
-        return MEASURED if own else DONOR
+        return MEASURED if not unit or key in learned.keys else DONOR
+
+    def words(self, axis: str) -> str:
+        """Return what is new about the groups of an axis."""
+        return axis_words(axis, unit=self.unit)
 
     def widening(self, method: str, axis: str) -> Widening | None:
         """Return the widening; None where nothing could be calibrated."""
@@ -111,24 +117,26 @@ class Calibration:
         """Say how far stated uncertainties are to be believed, for groups of some axes."""
         said = []
         for axis in (axis for axis in AXES if axis in axes):
-            found, n = self.widening(method, axis), self.folds.get(axis, 0)
+            found, n, new = self.widening(method, axis), self.folds.get(axis, 0), self.words(axis)
             if found is not None:
                 said.append(
-                    f"on {found.n_folds} {WORDS[axis]} left out, change +- 1.645 sd, once the error of measuring is "
+                    f"on {found.n_folds} {new} left out, change +- 1.645 sd, once the error of measuring is "
                     f"added, held {found.after:.0%} of the measured changes ({found.before:.0%} before it was widened)"
                 )
             elif n >= LEAST_FOLDS:
                 said.append(
-                    f"for new {WORDS[axis]} not calibrated, likely too small: the simulator was fitted without method "
+                    f"for new {new} not calibrated, likely too small: the simulator was fitted without method "
                     f"{method!r}; with it, fit anew"
                 )
             elif self.widenings or self.folds:
                 said.append(
-                    f"for new {WORDS[axis]} not calibrated, likely too small: {n or 'none'} could be left out, "
+                    f"for new {new} not calibrated, likely too small: {n or 'none'} could be left out, "
                     f"{LEAST_FOLDS} are needed"
                 )
             else:
-                said.append(f"for new {WORDS[axis]} not calibrated, likely too small")
+                said.append(f"for new {new} not calibrated, likely too small")
+        if VALUES in axes:
+            said.append("for values of covariates not measured under the case: not calibrated, likely too small")
         if MEASURED in axes:
             said.append("of groups measured under the case: not calibrated, as the model has it")
         return "; ".join(said)
@@ -145,7 +153,21 @@ class Calibration:
             for method, axes in content.get("widenings", {}).items()
         }
         folds = {str(axis): int(n) for axis, n in content.get("folds", {}).items()}
-        return cls(donors=[str(name) for name in content.get("donors", [])], folds=folds, widenings=widenings)
+        donors, unit = [str(name) for name in content.get("donors", [])], str(content.get("unit", DONORS))
+        return cls(donors=donors, unit=unit, folds=folds, widenings=widenings)
+
+
+def axis_words(axis: str, *, unit: str) -> str:
+    """Say what is left out along an axis.
+
+    Parameters
+    ----------
+    axis
+        One of `AXES`.
+    unit
+        What units are.
+    """
+    return {TYPE: "cell types", DONOR: unit, BOTH: f"cell types of {unit}"}[axis]
 
 
 def calibrate(
@@ -168,7 +190,8 @@ def calibrate(
     """
     both = cells.at(np.isin(cells.condition, [control, case]))
     is_case = both.condition == case
-    donors = [] if both.donors is None else sorted(set(both.donors[is_case]))
+    units = [] if both.units is None else sorted(set(both.units[is_case]))
+    unit = DONORS if both.donors is not None or both.covariates is None else both.strata_words
     # With a donor less it could come out the other way, and what is calibrated would not be what predicts.
     by_donor = pairs_donors(both, control=control, case=case)
     folds: dict[str, int] = {}
@@ -177,7 +200,7 @@ def calibrate(
         masks = list(_folds(both, is_case, axis=axis, seed=seed))
         left: dict[str, list[Left]] = {method: [] for method in methods}
         if len(masks) >= LEAST_FOLDS:
-            with progress(f"calibrating by {WORDS[axis]}", len(masks)) as advance:
+            with progress(f"calibrating by {axis_words(axis, unit=unit)}", len(masks)) as advance:
                 for gone, held in masks:
                     for method, one in _fold(both, is_case, gone, held, names=(control, case), methods=methods,
                                              by_donor=by_donor, seed=seed).items():  # fmt: skip
@@ -189,7 +212,8 @@ def calibrate(
         for method, parts in left.items():
             if len(parts) >= LEAST_FOLDS:
                 widenings[method][axis] = find_widening(parts)
-    return Calibration(donors=donors, folds=folds, widenings={name: one for name, one in widenings.items() if one})
+    found = {name: one for name, one in widenings.items() if one}
+    return Calibration(donors=units, unit=unit, folds=folds, widenings=found)
 
 
 def find_widening(folds: Sequence[Left], *, level: float = LEVEL) -> Widening:
@@ -269,9 +293,10 @@ def _folds(
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Yield which cells are not looked at if they are case cells, and which of them are predicted."""
     rng = np.random.default_rng([13, seed])
-    if axis != TYPE and cells.donors is None:
+    units = cells.units
+    if axis != TYPE and units is None:
         return
-    labels = {TYPE: cells.types, DONOR: cells.donors}
+    labels = {TYPE: cells.types, DONOR: units}
     if axis != BOTH:
         names = labels[axis]
         if names is None:
@@ -285,8 +310,8 @@ def _folds(
     if any(len({key[i] for key in keys}) < LEAST_FOLDS for i in range(2)):
         return
     for number in rng.permutation(len(keys))[:MOST_FOLDS]:
-        by_type, by_donor = cells.types == keys[number][0], cells.donors == keys[number][1]
-        yield by_type | by_donor, by_type & by_donor
+        by_type, by_unit = cells.types == keys[number][0], units == keys[number][1]
+        yield by_type | by_unit, by_type & by_unit
 
 
 def _fold(

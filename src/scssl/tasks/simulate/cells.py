@@ -13,6 +13,7 @@ from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise
 from scssl.log import logger
 from scssl.tasks.annotate.labels import read_labels
+from scssl.tasks.simulate.covariates import check_donors, read_covariates, strata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,8 @@ class Columns:
     """None: all cells are of one type."""
     donor: str | None
     """None: nothing is known of donors."""
+    covariates: tuple[str, ...] = ()
+    """On which changes may depend."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +60,8 @@ class Cells:
     obs: pd.DataFrame
     var: pd.DataFrame
     file: str
+    covariates: pd.DataFrame | None = None
+    """(n_cells, n_covariates), one value per donor where donors are known; None without any."""
 
     def __len__(self) -> int:
         return int(self.counts.shape[0])
@@ -72,13 +77,30 @@ class Cells:
             types=self.types[rows],
             donors=None if self.donors is None else self.donors[rows],
             obs=self.obs.iloc[rows],
+            covariates=None if self.covariates is None else self.covariates.iloc[rows],
         )
 
+    @property
+    def strata(self) -> NDArray[np.object_] | None:
+        """(n_cells,) combination of covariates; None without any."""
+        return None if self.covariates is None else strata(self.covariates)
+
+    @property
+    def strata_words(self) -> str:
+        """What `strata` are."""
+        names = [] if self.covariates is None else [repr(name) for name in self.covariates.columns]
+        return f"values of {names[0]}" if len(names) == 1 else f"combinations of {', '.join(names)}"
+
+    @property
+    def units(self) -> NDArray[np.object_] | None:
+        """(n_cells,) what the cells of a type are divided by: donors, or else combinations of covariates, if any."""
+        return self.strata if self.donors is None else self.donors
+
     def groups(self) -> list[tuple[tuple[str, str], NDArray[np.int64]]]:
-        """Return ((type, donor), rows) of each group; the donor is "" where nothing is known of donors."""
-        donors = np.full(len(self), "", dtype=object) if self.donors is None else self.donors
+        """Return ((type, unit), rows) of each group; the unit is "" where nothing is known of donors and covariates."""
+        units = np.full(len(self), "", dtype=object) if self.units is None else self.units
         found: dict[tuple[str, str], list[int]] = {}
-        for row, key in enumerate(zip(self.types, donors, strict=True)):
+        for row, key in enumerate(zip(self.types, units, strict=True)):
             found.setdefault(key, []).append(row)
         return [(key, np.array(found[key], dtype=np.int64)) for key in sorted(found)]
 
@@ -99,7 +121,13 @@ class Cells:
 
 
 def settle(
-    data: AnnData | Path | str, *, condition: str, cell_type: str | None, donor: str | None, layer: str | None
+    data: AnnData | Path | str,
+    *,
+    condition: str,
+    cell_type: str | None,
+    donor: str | None,
+    layer: str | None,
+    covariates: Sequence[str] = (),
 ) -> Columns:
     """Find the columns of types and donors, and say which they are.
 
@@ -113,11 +141,15 @@ def settle(
         Columns; None for ``"cell_type"`` and ``"donor"`` if they are there, ``"none"`` for none.
     layer
         Where the counts are.
+    covariates
+        Further columns.
 
     Raises
     ------
     DataError
         If a column that was named is not there.
+    SettingsError
+        If a covariate is given twice, or is the condition, the types or the donors.
     """
     with open_source(data, layer=layer) as source:
         obs, file = source.obs, source.file
@@ -133,7 +165,14 @@ def settle(
             found[usual] = usual if usual in obs.columns and len(obs[usual].dropna().unique()) > 1 else None
             if found[usual]:
                 logger.info("%s: obs[%r] is taken for the %s", file, usual, what)
-    return Columns(condition=condition, **found)
+    taken = [condition, *(name for name in found.values() if name)]
+    for name in covariates:
+        _names(obs, name, file=file)
+        if name in taken:
+            message = f"{name!r} is given twice: condition, cell type, donor and covariates are different columns"
+            raise SettingsError(message)
+        taken.append(name)
+    return Columns(condition=condition, cell_type=found[TYPE], donor=found[DONOR], covariates=tuple(covariates))
 
 
 def check_asked(
@@ -192,7 +231,8 @@ def read(data: AnnData | Path | str, model: CellModel, *, columns: Columns, laye
     Raises
     ------
     DataError
-        If the values are not counts, the genes do not fit the model, or a column is missing.
+        If the values are not counts, the genes do not fit the model, a column is missing, or a covariate differs
+        between cells of a donor.
     """
     # Also says whether the values are counts, and in the usual words what to do if they are not.
     codes = model.embed(data, layer=layer, device=device)
@@ -210,18 +250,25 @@ def read(data: AnnData | Path | str, model: CellModel, *, columns: Columns, laye
     if columns.cell_type is not None:
         types = read_labels(obs, columns.cell_type, file=file).to_numpy(dtype=object)
     donors = None if columns.donor is None else _names(obs, columns.donor, file=file)
+    covariates = read_covariates(obs, columns.covariates, file=file) if columns.covariates else None
     usable = np.asarray(counts.sum(axis=1)).ravel() > 0
     for names in (condition, types, donors):
         if names is not None:
             usable &= np.array([name is not None for name in names])
+    if covariates is not None:
+        usable &= covariates.notna().all(axis=1).to_numpy()
     if not usable.all():
-        logger.info("%s: %s of %s cells have counts, a condition, a type and a donor; the others are left out", file,
-                    f"{usable.sum():,}", f"{n:,}")  # fmt: skip
+        also = "".join(f", {name}" for name in columns.covariates)
+        logger.info("%s: %s of %s cells have counts, a condition, a type%s and a donor; the others are left out", file,
+                    f"{usable.sum():,}", f"{n:,}", also)  # fmt: skip
     cells = Cells(
         counts=counts, codes=codes, condition=condition, types=types, donors=donors, obs=obs,
-        var=var.iloc[np.flatnonzero(is_gene)], file=file,
+        var=var.iloc[np.flatnonzero(is_gene)], file=file, covariates=covariates,
     )  # fmt: skip
-    return cells if usable.all() else cells.at(usable)
+    cells = cells if usable.all() else cells.at(usable)
+    if cells.covariates is not None and cells.donors is not None:
+        check_donors(cells.covariates, cells.donors, file=file)
+    return cells
 
 
 def check_condition(cells: Cells, name: str, *, column: str) -> None:
@@ -235,6 +282,23 @@ def check_condition(cells: Cells, name: str, *, column: str) -> None:
     if not (cells.condition == name).any():
         message = f"{cells.file}: no cell has obs[{column!r}] = {name!r}; there are: {_listed(cells.condition)}"
         raise DataError(message)
+
+
+def check_covariates(cells: Cells) -> None:
+    """Make sure that each covariate has two values or more.
+
+    Raises
+    ------
+    DataError
+        If one has not.
+    """
+    if cells.covariates is None:
+        return
+    for name, column in cells.covariates.items():
+        values = column.unique()
+        if len(values) < 2:
+            message = f"{cells.file}: covariate {name!r} is {values[0]!r} for all cells, so tells nothing; leave it out"
+            raise DataError(message)
 
 
 def parse_where(text: str) -> tuple[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+import pandas as pd
+
 from scssl.tasks.saved import Kind, read_arrays, read_model
 from scssl.tasks.simulate.calibrate import Calibration
 from scssl.tasks.simulate.cells import Columns
@@ -42,6 +44,7 @@ def write(path: Path, fitted: Fitted, *, settings: SimulatorSettings, overwrite:
                 "case": case,
                 "types": learned.types,
                 "donors": learned.donors,
+                "covariates": None if learned.covariates is None else learned.covariates.to_dict("list"),
                 "target_sum": learned.space.target_sum,
                 "unevenness": learned.unevenness,
                 "verdict": fitted.verdicts[case].to_dict(),
@@ -80,7 +83,7 @@ def read(path: Path) -> tuple[SimulatorSettings, Fitted]:
         fitted = Fitted(
             model=read_model(path),
             genes=genes,
-            columns=Columns(**content["columns"]),
+            columns=Columns(**content["columns"] | {"covariates": tuple(content["columns"].get("covariates", ()))}),
             control=content["control"],
             learned=learned,
             verdicts={str(one["case"]): _verdict(one["verdict"]) for one in conditions},
@@ -107,9 +110,19 @@ def _learned(arrays: dict[str, NDArray[Any]], number: int, one: dict[str, Any], 
         message = "arrays of another number of groups or genes"
         raise ValueError(message)
     space = Space(target_sum=float(one["target_sum"]), mean=mean, components=components)
+    covariates = one.get("covariates")
     return Learned(
-        types=list(one["types"]), donors=one["donors"], unevenness=float(one["unevenness"]), space=space, **found
-    )
+        types=list(one["types"]), donors=one["donors"], unevenness=float(one["unevenness"]), space=space,
+        covariates=None if covariates is None else _covariates(covariates, n_groups=n_groups), **found,
+    )  # fmt: skip
+
+
+def _covariates(content: dict[str, list[Any]], *, n_groups: int) -> pd.DataFrame:
+    found = pd.DataFrame({str(name): values for name, values in content.items()})
+    if len(found) != n_groups or found.isna().any(axis=None):
+        message = "covariates of another number of groups"
+        raise ValueError(message)
+    return found
 
 
 def _verdict(content: dict[str, Any]) -> Verdict:

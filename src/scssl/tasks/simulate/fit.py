@@ -12,9 +12,10 @@ import scipy.sparse as sp
 from scssl.errors import DataError, SettingsError, require
 from scssl.log import logger
 from scssl.tasks.simulate import cells as reading
-from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, LATENT, NO_CHANGE, SHIFTS
+from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, LATENT, MATCHED, NO_CHANGE, SHIFTS
 from scssl.tasks.simulate.calibrate import Calibration, calibrate
 from scssl.tasks.simulate.cells import Cells, check_condition, parse_where, settle
+from scssl.tasks.simulate.covariates import within
 from scssl.tasks.simulate.fitted import Fitted, Recipe, doses_of, recipe, same_genes
 from scssl.tasks.simulate.judge import FALLBACK, LEAST_FOLDS, Verdict, compare, judge
 from scssl.tasks.simulate.learn import Learned, learn
@@ -45,6 +46,7 @@ def fit(
     cases: Sequence[str],
     cell_type: str | None,
     donor: str | None,
+    covariates: Sequence[str],
     hold_out: str | None,
     layer: str | None,
     seed: int,
@@ -55,6 +57,9 @@ def fit(
     if control in cases or not cases or len(set(cases)) < len(cases):
         message = f"control {control!r} and case {', '.join(map(repr, cases))} must be different conditions"
         raise SettingsError(message)
+    if settings.method == MATCHED and not covariates:
+        message = f"method {MATCHED!r} is of cells with the same covariates, and none are given"
+        raise SettingsError(message)
     held = parse_where(hold_out) if hold_out else None
     if held is not None and held[0] == condition:
         message = (
@@ -62,11 +67,14 @@ def fit(
             "such as a cell type or a donor"
         )
         raise SettingsError(message)
-    columns = settle(reference, condition=condition, cell_type=cell_type, donor=donor, layer=layer)
+    columns = settle(
+        reference, condition=condition, cell_type=cell_type, donor=donor, layer=layer, covariates=covariates
+    )
     reading.check_asked(reference, columns=columns, conditions=[control, *cases], held=held, layer=layer)
     cells = reading.read(reference, model, columns=columns, layer=layer, device=device)
     for name in (control, *cases):
         check_condition(cells, name, column=condition)
+    reading.check_covariates(cells)
     if held is not None:
         chosen = cells.where(*held)
         is_control = cells.condition == control
@@ -115,20 +123,19 @@ def _folds(
     cells: Cells, *, control: str, held: tuple[str, str] | None, columns: reading.Columns
 ) -> tuple[NDArray[np.object_], str]:
     """Return what is left out together when the model is judged: what cells to be simulated have that none seen had."""
-    donors = cells.donors
     if held is not None and held[0] not in (columns.cell_type, columns.donor):
         return np.asarray(cells.obs[held[0]].astype(str).to_numpy(dtype=object)), f"values of {held[0]!r}"
     by_type = (cells.types, "cell types")
-    if donors is None:
+    if cells.units is None:
         return by_type
-    by_donor = (donors, "donors")
+    by_unit = (cells.units, cells.strata_words if cells.donors is None else "donors")
     if held is not None:
-        return by_type if held[0] == columns.cell_type else by_donor
+        return by_type if held[0] == columns.cell_type else by_unit
     is_control = cells.condition == control
-    for names, words in (by_type, by_donor):
+    for names, words in (by_type, by_unit):
         if set(names[is_control]) - set(names[~is_control]):
             return names, words
-    return by_type if len(set(cells.types)) >= LEAST_FOLDS else by_donor
+    return by_type if len(set(cells.types)) >= LEAST_FOLDS else by_unit
 
 
 def simulate(
@@ -159,7 +166,7 @@ def simulate(
             method, moved, targets, learned=learned, seed=seed
         )  # fmt: skip
         counts.append(sp.vstack(populations, format="csr")[order])
-        known = _measured(learned)
+        known = set(learned.keys)
         obs.append(
             describe_cells(
                 cells.obs,
@@ -197,11 +204,16 @@ def simulate(
             "hold_out": fitted.hold_out,
             "model": model_name,
             "seed": seed,
-            "columns": {name: value or "" for name, value in asdict(fitted.columns).items()},
+            "columns": _plain(asdict(fitted.columns)),
             "warning": WARNING,
             "versions": versions(),
         },
     )
+
+
+def _plain(columns: dict[str, Any]) -> dict[str, str]:
+    """Return columns as files hold them."""
+    return {name: ", ".join(value) if isinstance(value, tuple) else value or "" for name, value in columns.items()}
 
 
 def evaluate(
@@ -294,7 +306,10 @@ def _widened(
     widths, said, keys = sd.copy(), [], list(zip(targets.types, targets.donors, strict=True))
     for _, name in one.parts:
         known = fitted.calibrations.get(name, Calibration())
-        axes = [known.axis(key, fitted.learned[name]) for key in keys]
+        axes = [
+            known.axis(key, fitted.learned[name], known=bool(here))
+            for key, here in zip(keys, _known_values(fitted.learned[name], targets), strict=True)
+        ]
         for number, axis in enumerate(axes):
             if (found := known.widening(method, axis)) is not None:
                 widths[number] = np.maximum(widths[number], found.widen(sd[number]))
@@ -304,12 +319,14 @@ def _widened(
     return widths, said[0]
 
 
-def _measured(learned: Learned) -> set[tuple[str, str]]:
-    donors = [""] * len(learned.types) if learned.donors is None else learned.donors
-    return set(zip(learned.types, donors, strict=True))
+def _known_values(learned: Learned, targets: Targets) -> NDArray[np.bool_]:
+    """(n_groups,) whether the values of covariates are among those that were measured under both conditions."""
+    if learned.covariates is None:
+        return np.ones(len(targets.groups), dtype=bool)
+    return within(targets.covariates, learned.covariates)
 
 
 def _keys(cells: Cells, learned: Learned) -> list[tuple[str, str]]:
-    if learned.donors is None or cells.donors is None:
-        return [(str(name), "") for name in cells.types]
-    return [(str(name), str(donor)) for name, donor in zip(cells.types, cells.donors, strict=True)]
+    units = cells.strata if learned.donors is None else cells.donors
+    names = [""] * len(cells) if units is None else map(str, units)
+    return list(zip(map(str, cells.types), names, strict=True))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from scssl.errors import DataError
+from scssl.tasks.simulate.covariates import strata
 from scssl.tasks.simulate.generate import dispersions, unevenness
 from scssl.tasks.simulate.pseudobulks import bulk, to_value
 from scssl.tasks.simulate.space import Space
@@ -15,6 +16,7 @@ from scssl.tasks.simulate.space import Space
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from scssl.tasks.simulate.cells import Cells
@@ -24,8 +26,8 @@ LEAST_CELLS: Final = 5
 """Of a group under each condition, to learn from it."""
 MOST_GROUPS: Final = 24
 """Of more groups of a type and a donor, donors are averaged within types."""
-
-
+MOST_BY_COVARIATE: Final = 48
+"""The same with covariates: of more, donors are averaged within types of a combination of covariates."""
 SPACE_CELLS: Final = 4000
 """Cells that the space for comparing populations is found from, at most."""
 
@@ -54,6 +56,16 @@ class Learned:
     unevenness: float
     """Variance between cells of how far they go from control to case."""
     space: Space
+    covariates: pd.DataFrame | None = None
+    """(n_groups, n_covariates); None without any."""
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """(type, unit) of each group: its donor, or else its combination of covariates; "" without either."""
+        units = self.donors
+        if units is None:
+            units = [""] * len(self.types) if self.covariates is None else list(strata(self.covariates))
+        return list(zip(self.types, units, strict=True))
 
     @property
     def n_genes(self) -> int:
@@ -70,7 +82,7 @@ def learn(cells: Cells, *, control: str, case: str, brief: bool = False, by_dono
     """Compare case with control, group by group.
 
     Groups are cell types of donors that were seen under both conditions, where that holds for two groups or more;
-    else cell types, over donors, each donor of the same weight.
+    else cell types (of a combination of covariates, where there are any), over donors, each donor of the same weight.
 
     Parameters
     ----------
@@ -84,29 +96,20 @@ def learn(cells: Cells, *, control: str, case: str, brief: bool = False, by_dono
         Whether groups are cell types of donors, where that was found out on more cells than these (`pairs_donors`).
     """
     sides = [cells.at(cells.condition == name) for name in (control, case)]
-    paired, whole = [dict(side.groups()) for side in sides], [_by_type(side) for side in sides]
-    both, types = _under_both(paired), _under_both(whole)
+    whole = [_by_type(side) for side in sides]
+    types = _under_both(whole)
     if by_donor is None:
-        by_donor = _pairs_donors(cells, both, types)
+        by_donor = _pairs_donors(cells, sides, types)
+    parts = [dict((side if by_donor else replace(side, donors=None)).groups()) for side in sides]
+    keys = _under_both(parts)
+    _check_groups(cells, keys, control=control, case=case)
     bulks: list[list[Any]] = []
-    if by_donor:
-        keys = both
-        bulks = [[bulk(side.counts[rows[key]]) for key in keys] for side, rows in zip(sides, paired, strict=True)]
-        rows_of = [paired[0][key] for key in keys]
-    else:
-        keys = [(name, "") for name in types]
-        for side, rows in zip(sides, whole, strict=True):
-            codes = None if side.donors is None else np.unique(side.donors.astype(str), return_inverse=True)[1]
-            bulks.append(
-                [bulk(side.counts[rows[name]], donors=None if codes is None else codes[rows[name]]) for name in types]
-            )
-        rows_of = [whole[0][name] for name in types]
-    if not keys:
-        message = (
-            f"{cells.file}: no cell type has {LEAST_CELLS} cells or more under both {control!r} and {case!r}, so "
-            "nothing says what the condition does"
-        )
-        raise DataError(message)
+    for side, rows in zip(sides, parts, strict=True):
+        # Within a donor, cells are the units.
+        alone = by_donor or side.donors is None
+        codes = None if alone else np.unique(np.asarray(side.donors, dtype=str), return_inverse=True)[1]
+        bulks.append([bulk(side.counts[rows[k]], donors=None if codes is None else codes[rows[k]]) for k in keys])
+    rows_of = [parts[0][key] for key in keys]
     before, after = (np.stack([b.value for b in side]) for side in bulks)
     variance = sum(np.stack([b.variance for b in side]) for side in bulks)
     pooled = []
@@ -133,6 +136,7 @@ def learn(cells: Cells, *, control: str, case: str, brief: bool = False, by_dono
         dispersion=dispersion,
         unevenness=0.0 if brief else unevenness(pairs, space=space, dispersion=dispersion),
         space=space,
+        covariates=_covariates(sides[0], rows_of),
     )
 
 
@@ -147,13 +151,37 @@ def pairs_donors(cells: Cells, *, control: str, case: str) -> bool:
         The conditions.
     """
     sides = [cells.at(cells.condition == name) for name in (control, case)]
+    return _pairs_donors(cells, sides, _under_both([_by_type(side) for side in sides]))
+
+
+def _pairs_donors(cells: Cells, sides: Sequence[Cells], types: Sequence[str]) -> bool:
+    if cells.donors is None:
+        return False
     both = _under_both([dict(side.groups()) for side in sides])
-    return _pairs_donors(cells, both, _under_both([_by_type(side) for side in sides]))
+    most = MOST_GROUPS if cells.covariates is None else MOST_BY_COVARIATE
+    return {key[0] for key in both} == set(types) and 1 < len(both) <= most
 
 
-def _pairs_donors(cells: Cells, both: Sequence[tuple[str, str]], types: Sequence[str]) -> bool:
-    there = cells.donors is not None and {key[0] for key in both} == set(types)
-    return there and 1 < len(both) <= MOST_GROUPS
+def _check_groups(cells: Cells, keys: Sequence[tuple[str, str]], *, control: str, case: str) -> None:
+    """Make sure that there is something to learn from, and not more than can be."""
+    of = "" if cells.covariates is None else f" of the same {' and '.join(cells.covariates.columns)}"
+    message, hint = "", "" if not of else "; give numbers such as age in classes (pandas.cut), or fewer covariates"
+    if not keys:
+        message = (
+            f"{cells.file}: no cell type has {LEAST_CELLS} cells or more{of} under both {control!r} and {case!r}, so "
+            f"nothing says what the condition does{hint}"
+        )
+    elif of and len(keys) > MOST_BY_COVARIATE:
+        message = f"{cells.file}: {len(keys)} groups of a cell type{of} are more than {MOST_BY_COVARIATE}{hint}"
+    if message:
+        raise DataError(message)
+
+
+def _covariates(cells: Cells, rows_of: Sequence[NDArray[np.int64]]) -> pd.DataFrame | None:
+    """Values of groups, each of which has one."""
+    if cells.covariates is None:
+        return None
+    return cells.covariates.iloc[[int(rows[0]) for rows in rows_of]].reset_index(drop=True)
 
 
 def _under_both(sides: Sequence[dict[Key, NDArray[np.int64]]]) -> list[Key]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pandas as pd
 
 from scssl.tasks.simulate.baselines import (
     CONTROL_MEAN,
     LATENT,
+    MATCHED,
     NO_CHANGE,
     SHIFTS,
     New,
@@ -17,6 +19,7 @@ from scssl.tasks.simulate.baselines import (
     seen_groups,
     to_plain,
 )
+from scssl.tasks.simulate.covariates import design, likenesses
 from scssl.tasks.simulate.generate import around, generate
 from scssl.tasks.simulate.pseudobulks import OFFSET, PLAIN, SCALE, Bulk, bulk, to_share
 from scssl.tasks.simulate.response import kernels, predict
@@ -37,7 +40,7 @@ LATENT_CELLS: Final = 5000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Targets:
-    """Groups of control cells, to be simulated under a case."""
+    """Groups of control cells, by type and donor (or combination of covariates), to be simulated under a case."""
 
     cells: Cells
     groups: list[tuple[tuple[str, str], NDArray[np.int64]]]
@@ -45,7 +48,7 @@ class Targets:
 
     @classmethod
     def of(cls, cells: Cells) -> Targets:
-        """Divide control cells by type and donor."""
+        """Divide control cells."""
         groups = cells.groups()
         return cls(cells=cells, groups=groups, bulks=[bulk(cells.counts[rows]) for _, rows in groups])
 
@@ -58,6 +61,12 @@ class Targets:
     def donors(self) -> list[str]:
         """Of each group."""
         return [key[1] for key, _ in self.groups]
+
+    @property
+    def covariates(self) -> pd.DataFrame:
+        """(n_groups, n_covariates)."""
+        values = self.cells.covariates
+        return pd.DataFrame() if values is None else values.iloc[[int(rows[0]) for _, rows in self.groups]]
 
     @property
     def before(self) -> NDArray[np.float64]:
@@ -103,7 +112,8 @@ def by_model(learned: Sequence[tuple[float, Learned]], targets: Targets, *, seed
         level = np.concatenate([one.before, before])
         donors = None if one.donors is None else [*one.donors, *targets.donors]
         features = [np.concatenate([one.codes, codes]), level[:, :-1] @ one.space.components]
-        covariances = kernels([*one.types, *targets.types], donors, features)
+        likeness = [] if one.covariates is None else likenesses(one.covariates, targets.covariates)
+        covariances = kernels([*one.types, *targets.types], donors, features, likeness=likeness)
         found = predict(one.change, one.variance, covariances, level=level, seed=seed)
         mean += weight * found.mean[n:]
         variance += (weight * found.sd[n:]) ** 2
@@ -138,9 +148,13 @@ def by_baselines(
         The model's prediction: how far a baseline may be off is its distance from that, and the model's own sd.
     """
     found = {}
+    known = learned.covariates
+    values = None if known is None else design(known, targets.covariates)
     for name, (shift, plain) in SHIFTS.items():
+        if name == MATCHED and known is None:
+            continue
         before = to_plain(targets.before) if plain else targets.before
-        change = shift(seen_groups(learned, plain=plain), New(targets.types, targets.donors, before))
+        change = shift(seen_groups(learned, plain=plain), New(targets.types, targets.donors, before, values))
         share = to_share((before + change)[:, :-1], offset=PLAIN if plain else OFFSET)
         found[name] = _moved(share, change[:, -1], targets, like=model)
     if train is not None:

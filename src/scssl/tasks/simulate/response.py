@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from scssl.tasks.simulate.covariates import depending
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -57,12 +59,17 @@ class _Part:
 
 
 def kernels(
-    types: Sequence[str], donors: Sequence[str] | None, features: Sequence[NDArray[np.float64]]
+    types: Sequence[str],
+    donors: Sequence[str] | None,
+    features: Sequence[NDArray[np.float64]],
+    *,
+    likeness: Sequence[NDArray[np.float64]] = (),
 ) -> list[NDArray[np.float64]]:
     """Return covariances of changes between groups, each about 1 on the diagonal.
 
     A part of each is common to all groups; the rest belongs to the cell types, which have nothing more in common, or
-    as much as they are alike: the inner products of their features, as in ridge regression on these.
+    as much as they are alike: the inner products of their features, as in ridge regression on these. Where there are
+    covariates, half of all this may be shared by groups of like values only.
 
     Parameters
     ----------
@@ -70,6 +77,8 @@ def kernels(
         Of each group; donors are None where groups are whole types.
     features
         Each (n_groups, any width): what groups are like under the control.
+    likeness
+        Each (n_groups, n_groups): how alike groups are in a covariate, by `likenesses`.
     """
     n = len(types)
     names, of = np.unique(np.asarray(types, dtype=str), return_inverse=True)
@@ -84,6 +93,7 @@ def kernels(
     found = [np.ones((n, n))]
     if len(names) > 1:
         found += [share + (1 - share) * kernel for share in SHARED for kernel in own]
+    found = depending(found, likeness)
     if len(names) < n:
         singles = np.eye(n)
         if donors is not None:

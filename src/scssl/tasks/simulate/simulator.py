@@ -84,6 +84,7 @@ class Simulator(SavedTask[SimulatorSettings, "Fitted"]):
         case: str | Sequence[str],
         cell_type: str | None = None,
         donor: str | None = None,
+        covariates: str | Sequence[str] = (),
         hold_out: str | None = None,
         layer: str | None = None,
         seed: int = 0,
@@ -103,6 +104,9 @@ class Simulator(SavedTask[SimulatorSettings, "Fitted"]):
             Column with the cell types; None for ``"cell_type"`` if there is one, ``"none"`` to take all cells for one.
         donor
             Column with the donors; None for ``"donor"`` if it has several, ``"none"`` for none.
+        covariates
+            Columns with what a change may depend on, such as sex, age (a number) or tissue: cells of like values
+            respond more alike, as far as that is seen. Where donors are known, one value per donor.
         hold_out
             ``"COL=VALUE"``: case cells of that value are not looked at. What the verdict leaves out is values of COL.
         layer
@@ -115,15 +119,16 @@ class Simulator(SavedTask[SimulatorSettings, "Fitted"]):
         Raises
         ------
         DataError
-            If the values are not counts, a column or condition is missing, or no group was seen under both conditions.
+            If the values are not counts, a column or condition is missing, no group was seen under both conditions,
+            or a covariate has one value only, or several for a donor.
         SettingsError
-            If control and case are the same.
+            If control and case are the same, or a column is given twice.
         """
         from scssl.tasks.simulate.fit import fit
 
         self.fitted, self._train = fit(
             self.model, reference, settings=self.settings, condition=condition, control=str(control),
-            cases=_names(case) or [], cell_type=cell_type, donor=donor,
+            cases=_names(case) or [], cell_type=cell_type, donor=donor, covariates=_names(covariates) or [],
             hold_out=hold_out, layer=layer, seed=seed, device=device,
         )  # fmt: skip
         return self

@@ -1,0 +1,182 @@
+"""Covariates: what is known of donors or samples, such as sex, age or tissue, and what a change may depend on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from scssl.errors import DataError
+from scssl.tasks.compare.layout import is_number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+SHARED: Final = 0.5
+"""Part of what a covariate may change that only groups of like values have in common."""
+
+
+def read_covariates(obs: pd.DataFrame, columns: Sequence[str], *, file: str) -> pd.DataFrame:
+    """Return covariates of cells: numbers as float64, levels as text, None or NaN where there is no value.
+
+    Parameters
+    ----------
+    obs
+        Of the cells.
+    columns
+        Of `obs`.
+    file
+        To be named in errors.
+
+    Raises
+    ------
+    DataError
+        If a column is not there, or a number is infinite.
+    """
+    found: dict[str, pd.Series] = {}
+    for name in columns:
+        if name not in obs.columns:
+            there = ", ".join(map(str, obs.columns)) or "none"
+            message = f"{file}: obs has no column {name!r}, a covariate; there are: {there}"
+            raise DataError(message)
+        column = obs[name]
+        if is_number(column):
+            found[name] = column.astype(np.float64)
+            if np.isinf(found[name]).any():
+                message = f"{file}: covariate {name!r} is infinite for some cells; leave these out or give a number"
+                raise DataError(message)
+        else:
+            values = column.astype(object)
+            found[name] = values.map(str, na_action="ignore").where(values.notna(), None)
+    return pd.DataFrame(found, index=obs.index)
+
+
+def check_donors(values: pd.DataFrame, donors: NDArray[np.object_], *, file: str) -> None:
+    """Make sure that covariates say something about donors.
+
+    Parameters
+    ----------
+    values
+        Covariates of cells.
+    donors
+        (n_cells,) names.
+    file
+        To be named in errors.
+
+    Raises
+    ------
+    DataError
+        If a covariate differs between cells of a donor.
+    """
+    for name in values.columns:
+        first = values[name].groupby(donors.astype(str)).transform("first")
+        several = (values[name] != first).to_numpy()
+        if several.any():
+            donor = donors[several][0]
+            message = (
+                f"{file}: covariate {name!r} differs between the cells of donor {donor!r}; where donors are known, a "
+                "covariate says something about them (sex, age). For what differs between samples of a donor, leave "
+                "out the donors: --donor none, in Python donor='none'"
+            )
+            raise DataError(message)
+
+
+def strata(values: pd.DataFrame) -> NDArray[np.object_]:
+    """Return (n,) names of the combinations of values, such as ``"sex=F, age=60"``."""
+    parts = [
+        [f"{name}={value:g}" if values[name].dtype.kind == "f" else f"{name}={value}" for value in values[name]]
+        for name in values.columns
+    ]
+    return np.array([", ".join(row) for row in zip(*parts, strict=True)], dtype=object)
+
+
+def likenesses(seen: pd.DataFrame, new: pd.DataFrame) -> list[NDArray[np.float64]]:
+    r"""Return how alike groups are, one matrix per covariate, 1 where they have the same value.
+
+    Levels are alike or not. Numbers x and y are alike by :math:`\exp(-(x - y)^2 / 2 s^2)`, with the standard deviation
+    s over the groups seen: the squared exponential kernel of Gaussian process regression (Rasmussen & Williams 2006,
+    eq. 4.9). A covariate with a single value among the groups seen tells nothing and is left out.
+
+    Parameters
+    ----------
+    seen, new
+        Covariates of the groups that were learned from and of those to predict; a row for each.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Each (n_seen + n_new, n_seen + n_new).
+    """
+    found = []
+    for name in seen.columns:
+        if seen[name].nunique() < 2:
+            continue
+        if seen[name].dtype.kind == "f":
+            values = np.concatenate([seen[name], new[name]]).astype(np.float64)
+            width = float(seen[name].std(ddof=0))
+            found.append(np.exp(-((values[:, None] - values[None]) ** 2) / (2 * width**2)))
+        else:
+            levels = np.concatenate([seen[name], new[name]]).astype(str)
+            found.append((levels[:, None] == levels[None]).astype(np.float64))
+    return found
+
+
+def depending(
+    covariances: Sequence[NDArray[np.float64]], likeness: Sequence[NDArray[np.float64]]
+) -> list[NDArray[np.float64]]:
+    """Return covariances of changes as they are, and each as it is where changes depend on one of the covariates.
+
+    Parameters
+    ----------
+    covariances
+        Each (n_groups, n_groups).
+    likeness
+        By covariate, as of `likenesses`.
+    """
+    return [
+        *covariances,
+        *(covariance * (1 - SHARED + SHARED * like) for like in likeness for covariance in covariances),
+    ]
+
+
+def within(values: pd.DataFrame, seen: pd.DataFrame) -> NDArray[np.bool_]:
+    """(n,) whether all covariates of a group are among those seen: a level that was, a number in their range.
+
+    Parameters
+    ----------
+    values
+        Covariates of groups.
+    seen
+        Of the groups that were learned from.
+    """
+    known = np.ones(len(values), dtype=bool)
+    for name in seen.columns:
+        if seen[name].dtype.kind == "f":
+            known &= values[name].between(seen[name].min(), seen[name].max()).to_numpy()
+        else:
+            known &= values[name].astype(str).isin(set(seen[name].astype(str))).to_numpy()
+    return known
+
+
+def design(seen: pd.DataFrame, values: pd.DataFrame) -> NDArray[np.float64]:
+    """Return (n, any) columns for a linear model: levels that were seen as 0 or 1, numbers in standard deviations.
+
+    Parameters
+    ----------
+    seen
+        Covariates of the groups that were learned from.
+    values
+        Of the groups to describe.
+    """
+    columns: list[NDArray[np.float64]] = []
+    for name in seen.columns:
+        if seen[name].dtype.kind == "f":
+            width = float(seen[name].std(ddof=0))
+            columns.append((values[name].to_numpy(dtype=float) - float(seen[name].mean())) / (width or 1.0))
+        else:
+            text = values[name].astype(str).to_numpy()
+            columns += [(text == level).astype(np.float64) for level in sorted(set(seen[name].astype(str)))]
+    return np.column_stack(columns) if columns else np.zeros((len(values), 0))

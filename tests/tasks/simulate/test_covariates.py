@@ -239,7 +239,7 @@ def test_too_many_groups_are_refused(by_sex, monkeypatch):
     from dataclasses import replace
 
     cells = replace(simulated_cells(by_sex), covariates=by_sex.obs[["sex"]], donors=None)
-    monkeypatch.setattr("scssl.tasks.simulate.learn.MOST_BY_COVARIATE", 7)
+    monkeypatch.setattr("scssl.tasks.simulate.learn.MOST_GROUPS", 7)
     with pytest.raises(DataError, match="8 groups of a cell type of the same sex are more than 7"):
         learn(cells, control="ctrl", case="stim", brief=True)
 

@@ -22,8 +22,9 @@ SLOPES: Final = (0.0, 0.4)
 """Spread over genes of how far a change depends on the gene's own level, in changes per level."""
 STEP: Final = 3.0
 """Between sizes of changes."""
-LEARNED: Final = 1500
-"""Genes that the mixture is learned from, at most."""
+LEARNED, ENOUGH, MANY = 1500, 400, 24
+"""Genes that the mixture is learned from, at most; and where groups are more than `MANY`, which takes time with their
+third power, as many fewer, but so many at least."""
 ROUNDS: Final = 300
 NOTHING: Final = 10.0
 """Genes without any change that the mixture is begun with."""
@@ -140,7 +141,8 @@ def predict(
         for slope in slopes
     ]
     parts.append(_Part(kernel=np.zeros_like(covariances[0]), slope=0.0))
-    some = np.sort(np.random.default_rng(seed).permutation(n_genes)[:LEARNED])
+    n_learned = LEARNED if n_seen <= MANY else max(ENOUGH, int(LEARNED * (MANY / n_seen) ** 2))
+    some = np.sort(np.random.default_rng(seed).permutation(n_genes)[:n_learned])
     density = []
     for part in parts:
         seen = _Part(kernel=part.kernel[:n_seen, :n_seen], slope=part.slope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import anndata
@@ -16,6 +17,16 @@ from scssl.report.file_run import run_of_file
 from scssl.tasks import Annotation
 
 CLASSES = ["a", "b"]
+
+
+class Kinds:
+    """Labels a, b and c, of which a is a kind of c."""
+
+    labels = ("a", "b", "c")
+    descends = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 1]], dtype=bool)
+
+    def __len__(self) -> int:
+        return 2
 
 
 def annotation(best, *, reasons, truth="aabbc"):
@@ -98,6 +109,32 @@ def test_where_few_are_rejected_nothing_is_far_more(tmp_path):
 def test_types_that_the_reference_lacks_stand_on_the_page(tmp_path):
     found = annotation([0, 1, 1, 1, 0], reasons=[""] * 5)
     assert "Mind: not in the reference, so counted as wrong: c." in page(found, tmp_path).summary
+
+
+@pytest.mark.parametrize("unit", ["cells", "donors"])
+def test_the_page_says_what_was_held_out(unit, tmp_path):
+    found = annotation([0, 1, 1, 1, 0], reasons=[""] * 5)
+    found.settings["held_out"] = {"unit": unit}
+    text = next(s.text for s in page(found, tmp_path).sections if s.title == "Labels")
+    assert f"learned on held-out {unit} of the reference" in text
+
+
+def test_the_page_has_coverage_by_donor_and_by_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr("scssl.tasks.annotate.annotation.with_truth", lambda tree, _: tree)
+    sets = np.array([[1, 0], [1, 1], [0, 1], [1, 0], [1, 0]], dtype=bool)
+    found = dataclasses.replace(
+        annotation([0, 1, 1, 1, 0], reasons=[""] * 5), sets=sets, set_names=np.array(list("aabab"), dtype=object),
+        tree=Kinds(), calibrated=True,
+    )  # fmt: skip
+    found.obs["donor"] = ["two", "two", "ten", "ten", "ten"]
+    run = page(found, tmp_path)
+    (section,) = [s for s in run.sections if s.title == "Do label sets hold the true label?"]
+    table = pd.read_csv(tmp_path / "tables" / section.file).set_index("donor")
+    # Of a, a, b, b, c: the fourth set lacks b, the last holds the a that is a kind of c.
+    assert table.loc["two", ["cells", "held", "held_by_kind", "labels_per_set"]].tolist() == [2, 1, 1, 1.5]
+    assert table.loc["ten", ["cells", "held", "held_by_kind", "labels_per_set"]].tolist() == [3, 0.333, 0.667, 1]
+    (text,) = [s.text for s in run.sections if s.kind == "reliability"]
+    assert "By names alone: where a kind of the true type counts as right, the expected calibration error" in text
 
 
 @pytest.fixture(scope="module")

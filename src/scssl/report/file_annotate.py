@@ -58,7 +58,8 @@ def tell_annotate(told: Told, task: FileTask, content: FileContent, *, truth: st
     told.section(
         _labels(labels, confidence), "labels", later=False, title="Labels",
         text="How many cells got which label. Confidence is the probability of the label"
-        + (", learned on held-out donors of the reference." if "calibrated" in str(task.settings.get("confidence", ""))
+        + (f", learned on held-out {_unit(task)} of the reference."
+           if "calibrated" in str(task.settings.get("confidence", ""))
            else ". It was not calibrated, so take it as a ranking."),
     )  # fmt: skip
     if truth is not None:
@@ -71,6 +72,12 @@ def tell_annotate(told: Told, task: FileTask, content: FileContent, *, truth: st
         told.section(table, "donors", title="Donors", text=text, options={"names": [donor]})
     if task.named(keys.LABEL_SET) in obs:
         told.section(_sets(obs[task.named(keys.LABEL_SET)], labels), "sets", title="Label sets", text=_set_text(task))
+        if truth is not None and task.record.get("truth") == truth and task.scores.get("coverage"):
+            told.section(
+                _coverage(task.scores), "coverage", title="Do label sets hold the true label?",
+                text="The share of the cells of each donor whose label set holds the true label. The error rate is for "
+                "donors like the reference's, on average: of donors from elsewhere more sets may miss it.",
+            )  # fmt: skip
     rejected = labels == UNKNOWN
     if unknown is not None and rejected.any():
         reasons = unknown[rejected].value_counts()
@@ -126,6 +133,11 @@ def _summary(
     if (labels == NO_LABEL).any():
         second += f" {count(int((labels == NO_LABEL).sum()), 'cell')} without counts on the model's genes got no label."
     return [first, second]
+
+
+def _unit(task: FileTask) -> str:
+    """Return what was held out to learn how far labels can be trusted; older files do not say it."""
+    return str((task.settings.get("held_out") or {}).get("unit", "cells"))
 
 
 def _budget(task: FileTask) -> float | None:
@@ -224,6 +236,13 @@ def _against_truth(
             "How often a label is right, by its confidence. On the dashed line a confidence of 0.8 is right in 80 % of "
             "the cells; below it labels are surer than they should be. Unknown cells are left out."
         )
+        if hierarchical and best:
+            text += (
+                " By names alone: where a kind of the true type counts as right, the expected calibration error of all "
+                f"cells is {hierarchical['calibration']['ece']:.3f}."
+                if "calibration" in hierarchical
+                else ""
+            )
         told.section(curve, "reliability", kind="reliability", title="Does confidence mean what it says?", text=text)
 
 
@@ -232,6 +251,17 @@ def _sets(sets: pd.Series, labels: pd.Series) -> pd.DataFrame:
     table = names[labels != NO_LABEL].value_counts().rename_axis("label_set").reset_index(name="cells")
     table["share"] = (table["cells"] / max(len(names), 1)).round(4)
     return table[table["label_set"] != ""]
+
+
+def _coverage(scores: dict[str, Any]) -> pd.DataFrame:
+    """Return how often label sets hold the truth, per donor (``all`` without donors); by kind too, where scored so."""
+    columns = {"donor": "donor", "n_cells": "cells", "coverage": "held", "size": "labels_per_set"}
+    table = pd.DataFrame(scores["coverage"])[list(columns)].rename(columns=columns)
+    by_kind = {row["donor"]: row["coverage"] for row in scores.get("hierarchical", {}).get("coverage", [])}
+    if by_kind:
+        table.insert(3, "held_by_kind", table["donor"].map(by_kind))
+    order = {donor: i for i, donor in enumerate(category_order(table["donor"].astype(str).tolist()))}
+    return table.sort_values("donor", key=lambda column: column.astype(str).map(order)).round(3)
 
 
 def _set_text(task: FileTask) -> str:
@@ -252,9 +282,8 @@ def _held_out(told: Told, task: FileTask) -> None:
     held: dict[str, Any] = dict(task.settings.get("held_out") or {})
     if "accuracy" not in held:
         return
-    unit = str(held.get("unit", "cells"))
     told.summary.append(
-        f"Tried on {count(int(held['n_cells']), 'cell')} of the reference whose {unit} were held out: accuracy "
+        f"Tried on {count(int(held['n_cells']), 'cell')} of the reference whose {_unit(task)} were held out: accuracy "
         f"{held['accuracy']:.2f} at a mean confidence of {held['confidence']:.2f}. New data may do worse."
     )
     columns = {"rejected_wrongly": "called unknown though known", "found_when_unknown": "called unknown when taken out"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +241,31 @@ def test_text_can_be_read_in_light_and_dark(open_page, scheme):
 def test_nothing_sticks_out_on_small_screens(open_page, width):
     page = open_page(width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_words_without_a_place_to_break_do_not_stick_out(browser, tmp_path, width):
+    """Of paths, and of names of types and columns, wherever a page has them."""
+    long = "/data/" + "a_very_long_name" * 6
+    run = of_reports("conftest").write_run(tmp_path / "run")
+    for name in ("cells.csv", "confusion.csv", "scores.csv", "extra.csv"):
+        file = tmp_path / "run" / name
+        file.write_text(file.read_text().replace("type 1", long).replace("cell_type", long).replace("a10", long))
+    sections = []
+    for section in run.sections:
+        given = json.loads(json.dumps(dict(section.options)).replace("cell_type", long))
+        sections.append(replace(section, title=f"{section.title} {long}", text=long, options=given))
+    told = {"title": long, "command": long, "summary": [long, long], "settings": {long: long}}
+    replace(run, sections=sections, data=[{"name": long, long: 1}], timings={long: 1.0}, **told).save(tmp_path / "run")
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(report.render(tmp_path / "run").as_uri())
+    page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+    page.locator(".tip").evaluate_all("(all, text) => all.forEach((t) => { t.hidden = false; t.append(text); })", long)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # In what is cut off rather than scrolled, too: a legend does not scroll sideways.
+    sticking = "all => all.filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.className)"
+    assert page.locator(".legend, .panel, .tip, section > p, h1, h2, .under").evaluate_all(sticking) == []
+    page.close()
 
 
 def test_tables_on_phones_break_no_words(open_page):

@@ -67,7 +67,7 @@ def _cell(value: Any, column: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": str(value), "raw": str(value), "number": number}
 
 
-def breakable(text: str) -> Any:
+def breakable(text: str, *, short: int = SHORT) -> Any:
     """Return a text as HTML that may be broken after the signs in its words, and nowhere else within them.
 
     Narrow columns then break "mean_confidence" before "confidence", rather than anywhere. Words without any sign, such
@@ -77,6 +77,8 @@ def breakable(text: str) -> Any:
     ----------
     text
         As it is.
+    short
+        Letters up to which a word stays whole.
 
     Examples
     --------
@@ -87,7 +89,7 @@ def breakable(text: str) -> Any:
 
     words = []
     for word in re.split(r"(\s+)", text):
-        parts = re.split(r"(?<=\w[._/\\|=,:+-])(?=\w)", word) if len(word) > SHORT else [word]
+        parts = re.split(r"(?<=\w[._/\\|=,:+-])(?=\w)", word) if len(word) > short else [word]
         parts = [part[i : i + LONGEST] for part in parts for i in range(0, max(len(part), 1), LONGEST)]
         words.append(Markup("<wbr>").join(escape(part) for part in parts))
     return Markup("").join(words)

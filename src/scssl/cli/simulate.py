@@ -14,12 +14,16 @@ from scssl.cli.common import Common, Device, Outcome, Whole, divided
 from scssl.words import count
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from scssl.tasks.simulate import Simulation, SimulationScores, Simulator
     from scssl.tasks.simulate.beside import Beside
 
 JUDGING, CALIBRATING = 4e-3, 4e-3
 """Seconds per cell and thousand genes to leave out cell types and donors in turn, on two cores: to compare the model
 with baselines, and to find how wide intervals have to be."""
+PER_GROUP = 1.5
+"""Seconds more for each group of a type and a donor, over all that is left out, where genes are many."""
 
 
 def simulate(
@@ -121,7 +125,11 @@ def simulate(
     SimulatorSettings(method=chosen)
     with open_source(file, layer=layer) as source:
         n_cells, n_features = source.n_cells, source.n_features
-    also = 0.0 if saved else (CALIBRATING + (JUDGING if method is None else 0.0)) * n_cells * n_features / 1000
+        groups = _groups(source.obs, [cell_type or "cell_type", donor or "donor"], covariates=divided(covariates))
+    also = 0.0
+    if not saved:
+        also = (CALIBRATING + (JUDGING if method is None else 0.0)) * n_cells * n_features / 1000
+        also += PER_GROUP * groups * min(1.0, n_features / 1500)
     expected = estimate(file, n_cells=n_cells, n_features=n_features, also=also)
     logger.info("%s: %s; %s", file.name, count(n_cells, "cell"), expected)
     if saved:
@@ -163,6 +171,15 @@ def simulate(
             figures, what="simulation", settings=plain, panel=simulator.model.panel, seed=seed, metrics=summary
         )
     return _outcome(simulation, found, out=out, save=save, folder=figures)
+
+
+def _groups(obs: pd.DataFrame, columns: list[str], *, covariates: list[str]) -> int:
+    """Return about how many groups will be learned from, times the ways in which they may be alike."""
+    from scssl.tasks.simulate.learn import MOST_GROUPS
+
+    there = [name for name in [*columns, *covariates] if name in obs.columns]
+    n = len(obs[there].drop_duplicates()) if there else 1
+    return min(n, MOST_GROUPS) * (1 + len(covariates))
 
 
 def _check(

@@ -213,7 +213,7 @@ def decide(table: pd.DataFrame, *, by: str, confidence: float) -> Verdict:
     where = f"on {n} {by} left out one after the other"
     numbers = f"{share[MODEL]:.2f} of the change explained against {share[best]:.2f}"
     interval = _interval(gain, low, high, confidence=confidence)
-    other = "no change at all" if best == NO_CHANGE else f"the {best}"
+    other = {NO_CHANGE: "no change at all", "additive": "additive effects"}.get(best, f"the {best}")
     if beats:
         text = f"the model is better than {other}, the best baseline, {where}: {numbers} ({interval})"
     else:

@@ -226,6 +226,18 @@ def test_every_cell_a_label_of_its_own(model, cells, mode, caplog):
     assert query.uns["scssl"]["annotate"]["confidence"] == "probability, not calibrated"
 
 
+def test_where_the_donor_is_the_type_another_unit_is_asked_for(model, cells, caplog):
+    # As in mixtures of cell lines.
+    reference = cells[0].copy()
+    reference.obs["donor"] = "donor of " + reference.obs["cell_type"].astype(str)
+    assert Annotator(model, mode="probe").fit(reference).fitted.trust is None
+    assert "without its donors no label has cells left to learn from, so probabilities are not calibrated, and there are neither" in caplog.text
+    assert "name another unit with donor (--donor), such as the batch, or 'cell'" in caplog.text
+    for unit, held in (("batch", "donors"), ("cell", "cells")):
+        annotator = Annotator(model, mode="probe").fit(reference, donor=unit)
+        assert annotator.fitted.trust.held_out["unit"] == held
+
+
 def test_calibration_can_be_left_out(model, cells):
     annotator = Annotator(model, mode="probe", calibrate="never").fit(cells[0])
     scores = annotator.evaluate(cells[1])

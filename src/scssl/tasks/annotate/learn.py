@@ -92,7 +92,14 @@ def learn(
             held_out = hold_out(learner, embedding, codes, donors=donors, seed=seed)
     trust = None
     if judged and held_out is None:
-        logger.warning("%s: no labelled cell could be held out, so probabilities are not calibrated", file)
+        why, fix = "each label has a single cell", ""
+        if donors is not None:
+            why = "without its donors no label has cells left to learn from"
+            fix = "; name another unit with donor (--donor), such as the batch, or 'cell' to hold out cells"
+        logger.warning(
+            "%s: %s, so probabilities are not calibrated, and there are neither label sets nor rejection%s",
+            file, why, fix,
+        )  # fmt: skip
     elif judged and held_out is not None:
         novelty = None
         if settings.error_budget > 0:

@@ -110,7 +110,7 @@ def sizes(curves: dict[str, pd.DataFrame], out: Path) -> None:
             axes.set_xlabel("cells of the corpus")
         panels[0].set_ylabel("macro F1, ten labels per type")
         ring = {"color": GRID, "fillstyle": "none", "markersize": 11, "linestyle": "none"}
-        panels[0].plot([], [], marker="o", label="ahead of it from here on", **ring)
+        panels[0].plot([], [], marker="o", label="ahead of PCA of the target from here on", **ring)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         figure.savefig(out)
 

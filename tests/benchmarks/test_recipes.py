@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scssl
-from benchmarks.recipes import roles, tables
+from benchmarks import protocol
+from benchmarks.recipes import figures, finetune_levers, roles, tables, uses
 from benchmarks.recipes.levers import mmd, mutual_neighbours
+from benchmarks.recipes.plan import PLAN
 from benchmarks.recipes.scoring import DRAWS, LABELS, Labelled, draws, score_embedding
-from benchmarks.recipes.variants import START, VARIANTS
+from benchmarks.recipes.variants import SIMPLE, START, VARIANTS
+from scssl.tasks import Annotator, FineTuning
 
 
 def cells_of(n_types, n_groups, per, seed):
@@ -91,7 +97,7 @@ def test_discrepancy_is_larger_where_sources_lie_apart():
     [
         ["scale_input=1.0", "scale_target=1.0"],
         ["thin=0.5", "ask_visible=0.5"],
-        ["adversary=0.1", "mmd=1.0", "variance=0.1"],
+        ["adversary=0.1", "mmd=1.0", "variance=0.1", "rate_first=0.1"],
         ["latent=0.5", "average=0.9", "rate_low=0.1"],
     ],
 )
@@ -112,3 +118,108 @@ def test_intervals_are_student_t():
     values = np.array([0.1, 0.3, 0.2, 0.4])
     expected = ttest_1samp(values, 0).confidence_interval()
     assert tables.half_width(values) == pytest.approx((expected.high - expected.low) / 2)
+
+
+def test_committed_scores_are_those_of_the_plan():
+    found = set()
+    for name in ("recipes_development", "recipes_confirmation", "recipes_sizes"):
+        scores = json.loads((protocol.RESULTS / f"{name}.json").read_text())["scores"]
+        columns = scores["columns"].split("\t")
+        for line in scores["rows"]:
+            row = dict(zip(columns, line.split("\t"), strict=True))
+            variant = row["method"] if row["method"] in VARIANTS else SIMPLE
+            found.add((row["corpus"], variant, int(row["seed"]), int(row["cells"])))
+    planned = {(job.corpus, job.variant, job.seed, job.cells) for part in PLAN for job in part.jobs(Path())}
+    assert found <= planned
+
+
+def test_a_run_that_says_nothing_of_its_size_is_one_on_the_whole_corpus(tmp_path):
+    row = {"corpus": "development-real", "variant": "start", "seed": 0, "cpu_seconds": 1.0, "target": "pbmc3k"}
+    row |= {"use": "code", "n_labels": "10", "readout": "knn", "draws": [0.4, 0.6]}
+    (tmp_path / "rows" / "any").mkdir(parents=True)
+    (tmp_path / "rows" / "any" / "a.json").write_text(json.dumps([row]))
+    assert tables.read(tmp_path)["cells"].tolist() == [0]
+    (tmp_path / "rows" / "any" / "b.json").write_text(json.dumps([{**row, "cells": 300}]))
+    table = tables.read(tmp_path)
+    assert table["cells"].tolist() == [0, 300]
+    assert table["f1"].tolist() == [0.5, 0.5]
+
+
+def test_a_code_changed_at_use_is_what_its_name_says():
+    from sklearn.decomposition import PCA
+
+    rng = np.random.default_rng(0)
+    code = (rng.normal(size=(200, 30)) @ rng.normal(size=(30, 30))).astype(np.float32) + 5
+    np.testing.assert_allclose(np.linalg.norm(uses.of_length_one(code), axis=1), 1, rtol=1e-5)
+    covariance = np.cov(uses.whitened(code), rowvar=False, bias=True)
+    spread = np.linalg.svd(code - code.mean(0), compute_uv=False)
+    kept = int((spread > 0.01 * spread[0]).sum())
+    assert np.sort(np.linalg.eigvalsh(covariance))[-kept:] == pytest.approx(np.ones(kept), abs=1e-3)
+    expected = PCA(uses.FEWER, svd_solver="full").fit_transform(code)
+    np.testing.assert_allclose(np.abs(uses.components(code)), np.abs(expected), rtol=1e-2, atol=1e-3)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.integers(0, 4))
+def test_it_pays_from_where_nothing_falls_behind_again(scores, simple):
+    found = figures.pays_from(np.array(scores), simple)
+    expected = [i for i in range(len(scores)) if all(score > simple for score in scores[i:])]
+    assert found == (expected[0] if expected else None)
+
+
+@pytest.fixture(scope="module")
+def labelled_cells():
+    return scssl.datasets.simulate_atlas(200, 80, n_types=3, n_studies=1, seed=2)
+
+
+@pytest.fixture(scope="module")
+def untrained(labelled_cells):
+    return scssl.pretrain(labelled_cells, preset="small", pretext="none", genes="union", max_epochs=1)
+
+
+def tuned(module, model, cells, **settings):
+    annotator = Annotator(
+        model, mode="finetune", calibrate="never", finetuning=FineTuning(blends=(1.0,), precision="fp32", **settings)
+    )
+    with finetune_levers.trained_by(module):
+        return annotator.fit(cells, labels="cell_type").fitted
+
+
+def test_a_frozen_encoder_stays_as_it_was(untrained, labelled_cells):
+    # One epoch has no second half.
+    model = tuned(finetune_levers.FrozenFirst, untrained, labelled_cells, epochs=1, min_steps=1).model
+    for name, weight in untrained.encoder.state_dict().items():
+        assert torch.equal(weight, model.encoder.state_dict()[name])
+
+
+def test_the_first_layer_learns_at_a_tenth_of_the_rate(untrained, labelled_cells):
+    seen = {}
+
+    class Watched(finetune_levers.SlowFirstLayer):
+        def configure_optimizers(self):
+            made = super().configure_optimizers()
+            names = {id(p): name for name, p in self.labels.named_parameters()}
+            seen.update({names[id(g["params"][0])]: g["max_lr"] for g in made["optimizer"].param_groups})
+            return made
+
+    tuned(Watched, untrained, labelled_cells, epochs=1, min_steps=1)
+    rates = FineTuning()
+    first = [name for name in seen if name.startswith("encoder.layers.0")]
+    assert first
+    for name, rate in seen.items():
+        share = 1 if name.startswith("head") else rates.encoder_rate * (0.1 if name in first else 1)
+        assert rate == pytest.approx(rates.learning_rate * share)
+
+
+def test_the_mean_is_over_the_steps_of_the_second_half(untrained, labelled_cells):
+    steps = []
+
+    class Watched(finetune_levers.MeanOfSteps):
+        def on_train_batch_end(self, *given):
+            steps.append(self.labels.head.weight.detach().clone())
+            super().on_train_batch_end(*given)
+
+    head = tuned(Watched, untrained, labelled_cells, epochs=1, min_steps=1).classifier
+    late = steps[len(steps) // 2 :]
+    assert len(late) > 2
+    np.testing.assert_allclose(head.weight, torch.stack(late).mean(0).numpy(), rtol=1e-5, atol=1e-7)
+    assert not np.allclose(head.weight, steps[-1].numpy(), rtol=1e-3)

@@ -15,7 +15,7 @@ import pytest
 
 import scssl
 from scssl.cli.app import main
-from tests.faults.commands import TINY_RUN, content, without_privileges
+from tests.faults.commands import TINY_RUN, content, refused, without_privileges
 
 pytestmark = pytest.mark.usefixtures("brief_finetuning")
 
@@ -25,7 +25,7 @@ AWKWARD = "a folder, with 'quotes' é 細胞 [1] %20 $HOME"
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """A folder with cells of two conditions and with proteins, a corpus and a model."""
+    """A folder with cells of two conditions and with proteins, some of new donors, a corpus and a model."""
     folder = tmp_path_factory.mktemp("inputs")
     atlas = scssl.datasets.simulate_atlas(240, 64, n_types=2, n_donors=6, n_proteins=3, type_effect=3.0, seed=3)
     del atlas.uns["simulation"]
@@ -33,6 +33,10 @@ def inputs(tmp_path_factory):
     atlas.write_h5ad(folder / "all.h5ad")
     atlas[held_out].copy().write_h5ad(folder / "query.h5ad")
     atlas[~held_out].copy().write_h5ad(folder / "reference.h5ad")
+    new = atlas[:60].copy()
+    new.obs_names = "new " + new.obs_names
+    new.obs["donor"] = new.obs["donor"].cat.rename_categories("new {}".format)
+    new.write_h5ad(folder / "new.h5ad")
     corpus = scssl.Corpus.build(folder / "all.h5ad", folder / "corpus", genes="union", obs=["cell_type", "donor"])
     scssl.pretrain(
         corpus, preset="small", max_epochs=1, overrides=["architecture.hidden=[8]"], out=folder / "model", device="cpu"
@@ -50,6 +54,7 @@ def commands(here, out):
     return {
         "check": ["check", cells],
         "build": ["corpus", "build", cells, "--out", out / "c", "--genes", "union", "--obs", "cell_type,donor"],
+        "append": ["corpus", "append", out / "c", here / "new.h5ad"],
         "info": ["corpus", "info", here / "corpus"],
         "verify": ["corpus", "verify", here / "corpus"],
         "audit": ["corpus", "audit", here / "corpus", "--against", cells],
@@ -74,6 +79,15 @@ NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name == "study" else name
     for name in commands(Path("here"), Path("out"))
 ]
+
+
+def begin(name, inputs, out):
+    """Make the folder that a command writes to; what it adds to is there already."""
+    out.mkdir()
+    if name == "append":
+        shutil.copytree(inputs / "corpus", out / "c")
+
+
 TIMES = {"seconds", "train_seconds", "cells_per_second"}
 
 
@@ -119,8 +133,8 @@ def awkward(inputs, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_read_only_among_odd_names_and_the_same_again(inputs, awkward, tmp_path, capsys, name):
     first, again = tmp_path / "first", tmp_path / f"again {AWKWARD}"
-    first.mkdir()
-    again.mkdir()
+    begin(name, inputs, first)
+    begin(name, inputs, again)
     expected = ran(capsys, commands(inputs, first)[name])
     before = content(awkward)
     found = without_privileges(lambda: ran(capsys, commands(awkward, again)[name]))
@@ -132,6 +146,20 @@ def test_read_only_among_odd_names_and_the_same_again(inputs, awkward, tmp_path,
     assert written or "--out" not in commands(inputs, first)[name] or name == "report"
     for key, values in written.items():
         np.testing.assert_array_equal(other[key], values, err_msg=key)
+
+
+@pytest.mark.parametrize("locked", ["corpus", "corpus/train", "."])
+def test_a_corpus_that_one_may_not_write_to_is_not_added_to(inputs, tmp_path, capsys, locked):
+    shutil.copytree(inputs / "corpus", tmp_path / "c" / "corpus")
+    (tmp_path / "c" / locked).chmod(0o555)
+    before, out = content(tmp_path / "c"), tmp_path / "c" / "corpus"
+    words = ["corpus", "append", out, inputs / "new.h5ad"]
+    try:
+        without_privileges(lambda: refused(capsys, words, words="is not a folder that you may write to", names=[out]))
+    finally:
+        (tmp_path / "c" / locked).chmod(0o755)
+    assert content(tmp_path / "c") == before
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"corpus"}
 
 
 def test_privileges_are_taken_away(tmp_path):

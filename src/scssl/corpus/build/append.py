@@ -25,6 +25,7 @@ from scssl.corpus.format.manifest import SPLITS
 from scssl.corpus.format.tables import groups_name, table_names, write_groups
 from scssl.corpus.settings import BuildSettings
 from scssl.errors import SettingsError
+from scssl.files import why_unwritable
 from scssl.log import logger
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def append(
         raise _changed(out)
     origins = [files] if isinstance(files, str | Path) else list(files)
     refuse_inside(out, origins)
+    _refuse_unwritable(out)
     settings = _settings(corpus, changes)
     plan = make_plan(origins, settings, base=corpus)
     _refuse_again(corpus, plan)
@@ -113,6 +115,14 @@ def append(
 
 def _changed(out: Path) -> SettingsError:
     return SettingsError(f"{out}: another process added cells to this corpus just now; try again")
+
+
+def _refuse_unwritable(out: Path) -> None:
+    """Say before the work rather than after it that what comes of it has no place."""
+    for place in (out, out / manifest.FILE, *(out / split / "new" for split in SPLITS)):
+        if problem := why_unwritable(place):
+            message = f"{out}: no cells can be added, the corpus {problem}"
+            raise SettingsError(message)
 
 
 def _settings(corpus: Corpus, changes: dict[str, Any]) -> BuildSettings:

@@ -54,6 +54,8 @@ def test_study_judges_and_reports(files, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert "did pre-training help on target.h5ad?" in page
     assert page.count("<svg") == 3
+    # What was pre-trained on has a name, though it was read into memory.
+    assert "corpus.h5ad" in page.split("What went in")[1]
 
     # Again: nothing is fitted, and the same verdict as JSON.
     assert main([*words, "--json", "--quiet"]) == 0

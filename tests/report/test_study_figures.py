@@ -89,6 +89,23 @@ def test_types_are_in_order_of_their_cells_and_rare_ones_marked():
     assert [text.get_text() for text in axes.texts] == ["0.90", "0.90", "0.01", "0.01"]
 
 
+@pytest.mark.parametrize(("n_types", "n_methods"), [(4, 25), (20, 11), (30, 25)])
+def test_numbers_of_many_methods_and_types_do_not_overlap(n_types, n_methods):
+    rows = [
+        (f"type {i}", f"pre-trained (pretext {j}), logistic regression", 500 - i, False, 0.5)
+        for i in range(n_types) for j in range(n_methods)
+    ]  # fmt: skip
+    axes = draw(report.type_scores(pd.DataFrame(rows, columns=["type", "title", "test_cells", "few_cells", "f1"])))
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    # Without them there is nothing to read where there is room.
+    assert len(boxes) == (n_types * n_methods if min(n_types, n_methods) < 14 else 0)
+    shown = [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    assert len(shown) == n_types + n_methods
+    types = [name for name in shown if name.startswith("type ")]
+    assert types[0] == "type 0 (500)"
+
+
 @pytest.mark.parametrize("figure", [report.method_scores, report.differences, report.type_scores])
 def test_missing_columns_are_named(figure):
     with pytest.raises(DataError, match="no column"):

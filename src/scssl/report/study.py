@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 GROUPS: Final = ("pre-trained", "scratch", "control", "baseline")
 _NAMES: Final = {"scratch": "not pre-trained", "control": "control", "baseline": "no network"}
 ALL_LABELS: Final = "all"
+MOST_ACROSS: Final = 14
+"""Columns of numbers that can be read side by side."""
 
 
 def method_scores(table: pd.DataFrame, *, prefix: str = "") -> Figure:
@@ -192,6 +194,9 @@ def learning_curves(table: pd.DataFrame, *, x: str, x_label: str) -> Figure:
 def type_scores(table: pd.DataFrame) -> Figure:
     """Draw the F1 of every type and method as a table of shades, frequent types on top.
 
+    Of more methods than fit side by side (`MOST_ACROSS`) and than there are types, each has a row, and frequent types
+    are on the left. Numbers stand where there is room for them.
+
     Parameters
     ----------
     table
@@ -200,7 +205,7 @@ def type_scores(table: pd.DataFrame) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        7.2 inches wide, taller with more types.
+        7.2 inches wide, taller with more rows.
 
     Raises
     ------
@@ -211,17 +216,19 @@ def type_scores(table: pd.DataFrame) -> Figure:
     about = table.drop_duplicates("type").sort_values("test_cells", ascending=False, kind="stable")
     f1 = table.pivot_table(index="type", columns="title", values="f1", sort=False).loc[about["type"]]
     marks = np.where(about["few_cells"].astype(str) == "True", "*", "")
+    f1.index = [
+        f"{name}{mark} ({n:,})" for name, mark, n in zip(about["type"], marks, about["test_cells"], strict=True)
+    ]
+    if f1.shape[1] > MOST_ACROSS and f1.shape[1] > len(f1):
+        f1 = f1.T
     with styled():
         figure, (axes,) = new_figure(7.2, 2.6 + 0.28 * len(f1))
         axes.imshow(f1, cmap="Blues", vmin=0, vmax=1.7, aspect="auto")
-        if f1.size <= 600:
+        if f1.size <= 600 and f1.shape[1] <= MOST_ACROSS:
             for (i, j), value in np.ndenumerate(f1.to_numpy(dtype=float)):
                 # Dark on all shades, whatever the colours of the page around the figure.
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="#101418")
-        names = [
-            f"{name}{mark} ({n:,})" for name, mark, n in zip(about["type"], marks, about["test_cells"], strict=True)
-        ]
-        axes.set_yticks(range(len(f1)), names)
+        axes.set_yticks(range(len(f1)), f1.index)
         axes.set_xticks(range(f1.shape[1]), f1.columns, rotation=40, ha="right", rotation_mode="anchor")
         axes.tick_params(length=0)
     return figure

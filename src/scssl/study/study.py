@@ -230,7 +230,7 @@ def run(
         "hierarchy": hierarchy.settings,
         "target": _describe(cells),
         "corpus": {
-            "path": None if corpus.path is None else str(corpus.path),
+            "path": str(data) if isinstance(data, str | Path) else None if corpus.path is None else str(corpus.path),
             "cells": corpus.n_cells(),
             "sources": len(corpus.sources),
             "used": {f"{arm}, {share:.0%}": c.n_cells("train") for (arm, share), c in corpora.items()},

@@ -88,7 +88,7 @@ def test_where_all_cells_are_rejected_numbers_agree_and_none_is_made_up(tmp_path
     assert "too few genes measured 4; 4 of 4 cells is far more than that" in result.text
     run = page(found, tmp_path)
     words = " ".join(run.summary)
-    assert "No cell got a label. 4 cells (80.0%) were called unknown, far more than the 5% allowed" in words
+    assert "No cell got a label. 4 cells (100.0%) were called unknown, far more than the 5% allowed" in words
     assert "nan" not in words
     tables = {s.title: pd.read_csv(tmp_path / "tables" / s.file) for s in run.sections}
     labels = tables["Labels"].set_index("label")
@@ -97,6 +97,49 @@ def test_where_all_cells_are_rejected_numbers_agree_and_none_is_made_up(tmp_path
     assert tables["Unknown cells"]["cells"].tolist() == [4]
     text = next(s.text for s in run.sections if s.title == "Unknown cells")
     assert "about 5% of the cells of known types are called so; here 4 of 4 cells with counts were, far more" in text
+
+
+def test_cells_without_counts_are_counted_apart(tmp_path):
+    sets = np.array([[1, 0], [1, 1], [0, 1], [1, 1], [1, 0]], dtype=bool)
+    found = dataclasses.replace(
+        annotation([0, 1, 1, -1, 0], reasons=["far", "", "", "too few counts", ""]), sets=sets, calibrated=True,
+        set_names=np.array(["a", "a | b", "b", "", "a"]),
+    )  # fmt: skip
+    found.settings.update({"error_rate": 0.1, "held_out": {"rate_holds_for": "donors", "unit": "donors"}})
+    found.obs["donor"] = list("xxyyy")
+    result = told(found, tmp_path)
+    assert result.result["n_without_counts"] == 1
+    # Of b, b and a, which were given: the first cell is unknown.
+    assert result.result["mean_confidence"] == 0.8
+    scores = result.result["scores"]
+    assert (scores["n_cells"], scores["n_without_counts"]) == (5, 1)
+    assert scores["rejection"] == {
+        "rejected": 0.25, "known": 0.3333, "new": 0.0, "accuracy_kept": 0.3333, "reasons": {"far": 1}
+    }  # fmt: skip
+    assert [row["n_cells"] for row in scores["coverage"]] == [2, 2]
+    assert "called unknown: 0.333 of cells of types that the reference has, 0.000 of the others" in result.text
+    assert "label sets hold the true label of 0.750 of cells, lowest" in result.text
+    run = page(found, tmp_path)
+    words = " ".join(run.summary)
+    assert "Mean confidence is 0.80." in words
+    assert "1 cell (25.0%) were called unknown" in words
+    assert "1 cell without counts on the model's genes got no label" in words
+    tables = {s.title: pd.read_csv(tmp_path / "tables" / s.file) for s in run.sections}
+    assert tables["Label sets"].set_index("label_set")["share"].to_dict() == {"a": 0.5, "a | b": 0.25, "b": 0.25}
+    assert tables["Donors"].set_index("donor")["unknown_share"].to_dict() == {"x": 0.5, "y": 0.0}
+
+
+def test_where_no_cell_has_counts_nothing_is_made_up(tmp_path):
+    found = dataclasses.replace(
+        annotation([-1] * 5, reasons=["too few counts"] * 5), sets=np.ones((5, 2), dtype=bool), calibrated=True,
+        set_names=np.array([""] * 5),
+    )  # fmt: skip
+    found.settings.update({"error_rate": 0.1, "held_out": {"rate_holds_for": "donors", "unit": "donors"}})
+    result = told(found, tmp_path)
+    assert result.result["mean_confidence"] is None
+    assert {"calibration", "coverage", "label_sets"}.isdisjoint({*result.result, *result.result["scores"]})
+    assert "nan" not in result.text
+    assert "nan" not in " ".join(page(found, tmp_path).summary)
 
 
 def test_where_few_are_rejected_nothing_is_far_more(tmp_path):

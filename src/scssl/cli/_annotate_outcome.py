@@ -49,13 +49,15 @@ def outcome(
     if len(found) > SHOWN:
         lines.append(f"... and {len(found) - SHOWN} more labels")
     n_empty = int((~labelled).sum())
+    # As on the page: of the labels that were given, and "unknown" is none.
+    named = labelled if annotation.unknown is None else labelled & (annotation.unknown == "")
     if n_empty:
         lines.append(f"{count(n_empty, 'cell')} without counts on the model's genes got no label")
     result: dict[str, Any] = {
         "out": str(out),
         "n_cells": len(annotation.labels),
         "n_without_counts": n_empty,
-        "mean_confidence": round(float(annotation.confidence.mean()), 4),
+        "mean_confidence": round(float(annotation.confidence[named].mean()), 4) if named.any() else None,
         "labels": [{"label": name, "n_cells": n, "mean_confidence": mean} for name, n, mean in found],
         "keys": keys,
         "settings": annotation.settings,
@@ -100,13 +102,15 @@ def _sets(annotation: Annotation, result: dict[str, Any]) -> list[str]:
         return []
     inside = np.asarray(annotation.labels.codes) >= 0
     size = annotation.sets.sum(axis=1)[inside]
+    if not size.size:
+        return []
     wide, n_cells = np.unique(annotation.set_names[inside][size > 1].astype(str), return_counts=True)
     order = np.argsort(-n_cells, kind="stable")
     rate = annotation.settings["error_rate"]
     result["label_sets"] = {
         "error_rate": rate,
-        "single": round(float((size == 1).mean()), 4) if size.size else None,
-        "labels_per_set": round(float(size.mean()), 3) if size.size else None,
+        "single": round(float((size == 1).mean()), 4),
+        "labels_per_set": round(float(size.mean()), 3),
         "wide": [{"name": str(wide[i]), "n_cells": int(n_cells[i])} for i in order],
     }
     held = annotation.settings["held_out"]
@@ -161,7 +165,7 @@ def _trust(scores: AnnotationScores | TrustScores, *, n_cells: int) -> list[str]
         known, new = scores.rejection["known"], scores.rejection["new"]
         parts = [] if known is None else [f"{known:.3f} of cells of types that the reference has"]
         parts += [] if new is None else [f"{new:.3f} of the others"]
-        lines.append(f"called unknown: {', '.join(parts)}")
+        lines += [f"called unknown: {', '.join(parts)}"] if parts else []
     return lines
 
 
@@ -170,7 +174,7 @@ def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
 
     from scssl.tasks.annotate.scores import in_words
 
-    summary = scores.summary()
+    summary, n_counted = scores.summary(), scores.n_cells - scores.n_without_counts
     lines = [
         f"against obs\\[{escape(repr(truth))}], {count(scores.n_cells, 'cell')} of "
         f"{count(len(scores.per_class), 'type')}: "
@@ -183,11 +187,11 @@ def _scores(scores: AnnotationScores, *, truth: str) -> list[str]:
             f"accuracy {found.accuracy:.3f}, macro F1 {found.macro_f1:.3f}"
             + (" by the best guess for all" if scores.called is not None else "")
         )
-        lines += [f"  {line}" for line in _trust(scores.by_kind, n_cells=scores.n_cells)] if scores.by_kind else []
+        lines += [f"  {line}" for line in _trust(scores.by_kind, n_cells=n_counted)] if scores.by_kind else []
         lines.append("by names alone:")
-        lines += [f"  {line}" for line in _trust(scores, n_cells=scores.n_cells)]
+        lines += [f"  {line}" for line in _trust(scores, n_cells=n_counted)]
     else:
-        lines += _trust(scores, n_cells=scores.n_cells)
+        lines += _trust(scores, n_cells=n_counted)
     if scores.missing_classes:
         lines.append(
             "not in the reference, so counted as wrong: "

@@ -128,7 +128,8 @@ def _summary(
         )
     if unknown is not None:
         n = int((labels == UNKNOWN).sum())
-        second += f" {count(n, 'cell')} ({n / len(labels):.1%}) were called unknown"
+        share = n / max(int((labels != NO_LABEL).sum()), 1)
+        second += f" {count(n, 'cell')} ({share:.1%}) were called unknown"
         second += f", far more than the {_budget(task):.0%} allowed for known types." if _beyond(task, labels) else "."
     if (labels == NO_LABEL).any():
         second += f" {count(int((labels == NO_LABEL).sum()), 'cell')} without counts on the model's genes got no label."
@@ -179,7 +180,10 @@ def _by_donor(
     donor = str(donors.name)
     table: pd.DataFrame = labels.groupby(by).size().rename_axis(donor).reset_index(name="cells")
     measures: dict[str, pd.Series | None] = {
-        "mean_confidence": confidence, "unknown_share": (labels == UNKNOWN).astype(float), "accuracy": right,
+        "mean_confidence": confidence,
+        # What has no label cannot be rejected.
+        "unknown_share": (labels == UNKNOWN).astype(float).where(labels != NO_LABEL),
+        "accuracy": right,
     }  # fmt: skip
     for name, values in measures.items():
         if values is not None:
@@ -249,7 +253,7 @@ def _against_truth(
 def _sets(sets: pd.Series, labels: pd.Series) -> pd.DataFrame:
     names = sets.astype(object).where(sets.notna(), "").astype(str)
     table = names[labels != NO_LABEL].value_counts().rename_axis("label_set").reset_index(name="cells")
-    table["share"] = (table["cells"] / max(len(names), 1)).round(4)
+    table["share"] = (table["cells"] / max(int((labels != NO_LABEL).sum()), 1)).round(4)
     return table[table["label_set"] != ""]
 
 

@@ -64,6 +64,8 @@ def test_trust_by_kind_is_that_of_a_loop(tree):
         held = {"a": [], "b": []}
         hits, known, new, kept, odds, squares = [], [], [], [], [], []
         for i, (truth, donor) in enumerate(found.obs.itertuples(index=False)):
+            if found.labels.codes[i] < 0:
+                continue
             fits = [is_kind(name, truth) if by_kind else name == truth for name in CLASSES]
             best = int(found.probabilities[i].argmax())
             rejected = found.unknown[i] != ""
@@ -72,7 +74,7 @@ def test_trust_by_kind_is_that_of_a_loop(tree):
             has = any(fits) or (by_kind and any(is_kind(truth, name) for name in CLASSES))
             (known if has else new).append(rejected)
             if not rejected:
-                kept.append(found.labels.codes[i] >= 0 and fits[found.labels.codes[i]])
+                kept.append(fits[found.labels.codes[i]])
             given = sum(float(p) for p, fit in zip(found.probabilities[i], fits, strict=True) if fit)
             others = [float(p) for p, fit in zip(found.probabilities[i], fits, strict=True) if not fit]
             squares.append(sum(p**2 for p in others) + ((1 - given) ** 2 if any(fits) else 1))

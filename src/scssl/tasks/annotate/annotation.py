@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scssl.metrics.calibration import CalibrationScores
     from scssl.ontology import LabelTree
 
 UNKNOWN = "unknown"
@@ -130,12 +131,14 @@ class Annotation:
         if (rejected & known & (np.asarray(self.labels.codes) >= 0)).any():
             written = np.where(predicted == NO_COUNTS, NO_COUNTS, np.where(rejected, UNKNOWN, predicted))
             called = classification_scores(true, written, reference_classes=classes)
-        codes = pd.Index(classes, dtype=object).get_indexer(pd.Index(true[known], dtype=object)).astype(np.int64)
+        # A cell without counts has a wrong label at most: no confidence, no set, and nothing that could be rejected.
+        counted = known & (np.asarray(self.labels.codes) >= 0)
+        codes = pd.Index(classes, dtype=object).get_indexer(pd.Index(true[counted], dtype=object)).astype(np.int64)
         column = donor or GUESSED
         donors = None
         if column in self.obs.columns:
             # Cells of unknown donor are of no donor, rather than of one more.
-            names = self.obs[column][known].astype(object).map(str, na_action="ignore")
+            names = self.obs[column][counted].astype(object).map(str, na_action="ignore")
             empty = {name.strip().casefold() for name in unlabelled}
             no_donor = names.isna() | names.astype(str).str.strip().str.casefold().isin(empty)
             donors = None if no_donor.all() else names.where(~no_donor, None).to_numpy(dtype=object)
@@ -145,40 +148,59 @@ class Annotation:
             hierarchy = hierarchical_scores(
                 true, predicted, classes=tree.labels, descends=tree.descends, reference_classes=classes
             )
-            by_kind = self._by_kind(tree, true, known, donors=donors)
+            by_kind = self._by_kind(tree, true, counted, donors=donors)
         return AnnotationScores(
             **vars(scores),
-            calibration=calibration_scores(codes, self.probabilities[known]) if self.calibrated else None,
-            coverage=None if self.sets is None else coverage(self.sets[known], codes=codes, donors=donors),
-            rejection=self._rejection(np.asarray(self.labels.codes)[known] == codes, codes >= 0, known),
+            calibration=self._calibration(codes, counted),
+            coverage=self._coverage(codes, counted, donors=donors),
+            rejection=self._rejection(np.asarray(self.labels.codes)[counted] == codes, codes >= 0, counted),
+            n_without_counts=int((known & ~counted).sum()),
             hierarchy=hierarchy,
             by_kind=by_kind,
             called=called,
         )
 
     def _by_kind(
-        self, tree: LabelTree, true: pd.Series, known: NDArray[np.bool_], *, donors: NDArray[np.object_] | None
+        self, tree: LabelTree, true: pd.Series, counted: NDArray[np.bool_], *, donors: NDArray[np.object_] | None
     ) -> TrustScores:
         """Score with a kind of the true type counted as right; `tree` has the reference's labels first."""
         n = len(self.labels.categories)
-        codes = pd.Index(tree.labels, dtype=object).get_indexer(pd.Index(true[known], dtype=object)).astype(np.int64)
+        codes = pd.Index(tree.labels, dtype=object).get_indexer(pd.Index(true[counted], dtype=object)).astype(np.int64)
         right = tree.descends[:n].T[codes]
-        best = np.asarray(self.labels.codes)[known]
-        named = (best >= 0) & right[np.arange(len(right)), best]
-        chances = self.probabilities[known]
+        best = np.asarray(self.labels.codes)[counted]
+        named = right[np.arange(len(right)), best]
         return TrustScores(
-            calibration=calibration_scores(chances.argmax(axis=1), chances, right=right) if self.calibrated else None,
-            coverage=None if self.sets is None else coverage(self.sets[known], codes=codes, donors=donors, right=right),
-            rejection=self._rejection(named, related(tree, n_classes=n)[codes], known),
+            calibration=self._calibration(self.probabilities[counted].argmax(axis=1), counted, right=right),
+            coverage=self._coverage(codes, counted, donors=donors, right=right),
+            rejection=self._rejection(named, related(tree, n_classes=n)[codes], counted),
         )
 
+    def _calibration(
+        self, codes: NDArray[np.integer], counted: NDArray[np.bool_], *, right: NDArray[np.bool_] | None = None
+    ) -> CalibrationScores | None:
+        if not self.calibrated or not counted.any():
+            return None
+        return calibration_scores(codes, self.probabilities[counted], right=right)
+
+    def _coverage(
+        self,
+        codes: NDArray[np.integer],
+        counted: NDArray[np.bool_],
+        *,
+        donors: NDArray[np.object_] | None,
+        right: NDArray[np.bool_] | None = None,
+    ) -> pd.DataFrame | None:
+        if self.sets is None or not counted.any():
+            return None
+        return coverage(self.sets[counted], codes=codes, donors=donors, right=right)
+
     def _rejection(
-        self, right: NDArray[np.bool_], has: NDArray[np.bool_], known: NDArray[Any]
+        self, right: NDArray[np.bool_], has: NDArray[np.bool_], counted: NDArray[Any]
     ) -> dict[str, Any] | None:
-        """Count rejected cells: `right` are well named, `has` of a type that the reference has; both over `known`."""
+        """Count rejected cells: `right` are well named, `has` of a type that the reference has; both over `counted`."""
         if self.unknown is None:
             return None
-        reasons = self.unknown[known]
+        reasons = self.unknown[counted]
         rejected = reasons != ""
         names, n_cells = np.unique(reasons[rejected].astype(str), return_counts=True)
 

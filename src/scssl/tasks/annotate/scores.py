@@ -36,15 +36,20 @@ class TrustScores:
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationScores(ClassificationScores):
-    """Scores of the best guesses, rejected cells included, and of probabilities, label sets and rejection."""
+    """Scores of the best guesses, rejected cells included, and of probabilities, label sets and rejection.
 
+    A cell without counts has a wrong label; it has no probability, label set or rejection, and no part in their scores.
+    """
+
+    n_without_counts: int = 0
+    """Scored cells without counts."""
     calibration: CalibrationScores | None = None
     """Of the probabilities; None if they were not calibrated."""
     coverage: pd.DataFrame | None = None
     """Per donor of the query (``all`` if none is known): cells, share of the label sets with the true label, labels per
     set; None if there are no sets."""
     rejection: dict[str, Any] | None = None
-    """``rejected`` share of all scored cells, ``known`` of those whose type the reference has, ``new`` of the others
+    """``rejected`` share of the scored cells, ``known`` of those whose type the reference has, ``new`` of the others
     (None without any), ``accuracy_kept`` of the cells that were kept, ``reasons`` cells by reason; None without
     rejection."""
     hierarchy: HierarchicalScores | None = None
@@ -57,7 +62,7 @@ class AnnotationScores(ClassificationScores):
 
     def summary(self) -> dict[str, Any]:
         """Return the scores without the tables, as plain values for JSON."""
-        values = {**super().summary(), **_summary(self)}
+        values = {**super().summary(), "n_without_counts": self.n_without_counts, **_summary(self)}
         if self.hierarchy is not None:
             values["hierarchical"] = self.hierarchy.hierarchical.summary()
             values["relations"] = self.hierarchy.relations

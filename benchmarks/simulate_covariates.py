@@ -27,7 +27,7 @@ from scssl.tasks.simulate.baselines import NO_CHANGE
 from scssl.tasks.simulate.judge import compare
 from scssl.tasks.simulate.learn import learn
 from scssl.tasks.simulate.predict import MODEL
-from scssl.tasks.simulate.scoring import DISTANCE, explained
+from scssl.tasks.simulate.scoring import DISTANCE, FEWEST, explained
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -68,6 +68,10 @@ def atlas(arm: str, *, seed: int) -> ad.AnnData:
     return found
 
 
+def scored(is_case: np.ndarray) -> bool:
+    return min(is_case.sum(), (~is_case).sum()) >= FEWEST
+
+
 def folds(arm: str, *, seed: int) -> list[dict[str, object]]:
     adata = atlas(arm, seed=seed)
     control = adata[adata.obs["condition"] == "control"].copy()
@@ -78,6 +82,8 @@ def folds(arm: str, *, seed: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for donor in sorted(set(cells.donors)):
         held = cells.donors == donor
+        if not any(scored(is_case[held & (cells.types == name)]) for name in set(cells.types)):
+            continue
         for known in (True, False):
             part = cells if known else replace(cells, covariates=None)
             found, _ = compare(

@@ -1,6 +1,6 @@
 """Every pretext task with the same budget: what its embedding is worth, frozen.
 
-    python -m benchmarks.pretexts [--workers 4] [--only "masked;byol"]
+    python -m benchmarks.pretexts [--workers 4] [--only "masked;byol"] [--folder DIR]
 
 Each task pre-trains the default network for 10 epochs on two corpora: simulated studies with batch effects (8,000
 cells, 2,000 genes, 4 studies, 24 donors), and the immune corpus without pbmc3k and without the 300 of its cells that
@@ -8,7 +8,7 @@ another file of the corpus holds a second time (3,000 most variable genes). Thre
 draws the atlas as well. Then, frozen: zero-shot kNN (k=5) and a linear probe, from 10 labels per type (mean of five
 draws) and from all labels, on donors held out of pre-training, with the training donors as the reference; and on
 pbmc3k, with 10 labels per type of its own. Macro-F1. PCA is fitted on the same training cells. Every task has its
-defaults. Those of the network, of masking and of the two-view tasks were chosen with pbmc3k, and simulated cells of
+defaults. What is done is kept in DIR, so that an interrupted run goes on. Those of the network, of masking and of the two-view tasks were chosen with pbmc3k, and simulated cells of
 other seeds, among the data looked at: this compares tasks, it does not confirm that any of them is good on new data.
 """
 
@@ -70,12 +70,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--name", default="pretexts")
+    parser.add_argument("--folder", type=Path, help="keeps what is done")
     given = parser.parse_args()
     asked = given.only.split(";") if given.only else []
     arms = {a: t for a, t in ARMS.items() if not asked or a in asked or t[0] in asked}
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+        folder = given.folder or Path(scratch)
+        (folder / "kept").mkdir(parents=True, exist_ok=True)
         jobs = [
             (data, arm, seed, given.epochs, str(folder))
             for seed in range(given.seeds)
@@ -108,7 +110,9 @@ def one_thread() -> None:
 
 
 def prepare(folder: Path, *, seed: int) -> list[str]:
-    """Build the corpora of a seed; the immune corpus is that of all seeds."""
+    """Build the corpora of a seed, where they are not there yet; the immune corpus is that of all seeds."""
+    if (folder / f"simulated-{seed}").exists():
+        return [f"simulated-{seed}", "immune"]
     atlas = scssl.datasets.simulate_atlas(
         8000, 2000, n_types=12, n_studies=4, n_donors=24, batch_effect=0.5, seed=100 + seed
     )
@@ -138,6 +142,9 @@ def prepare(folder: Path, *, seed: int) -> list[str]:
 def run(job: tuple[str, str, int, int, str]) -> list[dict[str, Any]]:
     """Pre-train one arm and score it."""
     data, arm, seed, epochs, folder = job
+    kept = Path(folder) / "kept" / "-".join(["".join(filter(str.isalnum, arm)), data, str(seed), f"{epochs}.json"])
+    if kept.is_file():
+        return json.loads(kept.read_text())
     corpus = scssl.Corpus.open(Path(folder) / data)
     pretext, overrides = ARMS[arm]
     overrides = [o.replace("FACTORS", f"{folder}/{data}.factors") for o in overrides]
@@ -170,6 +177,7 @@ def run(job: tuple[str, str, int, int, str]) -> list[dict[str, Any]]:
         names = protocol.labels_of(path)
         own = model.embed(path)[names.notna().to_numpy()], names[names.notna()].to_numpy(dtype=str)
         rows.append({**common, "on": "pbmc3k", "labels": "10 per type", **few_labels(own, own)})
+    kept.write_text(json.dumps(rows))
     return rows
 
 

@@ -8,8 +8,9 @@ another file of the corpus holds a second time (3,000 most variable genes). Thre
 draws the atlas as well. Then, frozen: zero-shot kNN (k=5) and a linear probe, from 10 labels per type (mean of five
 draws) and from all labels, on donors held out of pre-training, with the training donors as the reference; and on
 pbmc3k, with 10 labels per type of its own. Macro-F1. PCA is fitted on the same training cells. Every task has its
-defaults. What is done is kept in DIR, so that an interrupted run goes on. Those of the network, of masking and of the two-view tasks were chosen with pbmc3k, and simulated cells of
-other seeds, among the data looked at: this compares tasks, it does not confirm that any of them is good on new data.
+defaults. Those of the network, of masking and of the two-view tasks were chosen with pbmc3k, and simulated cells of
+other seeds, among the data looked at: this compares tasks, it does not confirm that any of them is good on new data. What is done is kept in DIR, so that an
+interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def one_thread() -> None:
 
 def prepare(folder: Path, *, seed: int) -> list[str]:
     """Build the corpora of a seed, where they are not there yet; the immune corpus is that of all seeds."""
-    if (folder / f"simulated-{seed}").exists():
+    if (folder / f"simulated-{seed}").exists() and (folder / "immune").exists():
         return [f"simulated-{seed}", "immune"]
     atlas = scssl.datasets.simulate_atlas(
         8000, 2000, n_types=12, n_studies=4, n_donors=24, batch_effect=0.5, seed=100 + seed

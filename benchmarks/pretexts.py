@@ -9,8 +9,8 @@ draws the atlas as well. Then, frozen: zero-shot kNN (k=5) and a linear probe, f
 draws) and from all labels, on donors held out of pre-training, with the training donors as the reference; and on
 pbmc3k, with 10 labels per type of its own. Macro-F1. PCA is fitted on the same training cells. Every task has its
 defaults. Those of the network, of masking and of the two-view tasks were chosen with pbmc3k, and simulated cells of
-other seeds, among the data looked at: this compares tasks, it does not confirm that any of them is good on new data. What is done is kept in DIR, so that an
-interrupted run goes on.
+other seeds, among the data looked at: this compares tasks, it does not confirm that any of them is good on new data.
+What is done is kept in DIR, so that an interrupted run goes on.
 """
 
 from __future__ import annotations

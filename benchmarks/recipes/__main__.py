@@ -29,6 +29,8 @@ AFTERWARDS = (
     "finetune",
     "finetune --role confirmation",
     "finetune_levers",
+    "finetune_scratch",
+    "finetune_scratch --role confirmation --only brain",
     "uses",
     "tables",
 )

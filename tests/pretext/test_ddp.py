@@ -16,7 +16,9 @@ from torch import nn
 import torch.distributed as dist
 from scssl.corpus.batch import CellBatch
 from scssl.nn import Architecture, Encoder
-from scssl.pretext import Draw, get_task
+from scssl.pretext import get_task
+from scssl.training import Config
+from scssl.training.module import PretrainModule
 
 torch.set_num_threads(1)
 folder, rank, n_ranks = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -25,13 +27,9 @@ counts = sp.csr_matrix(np.random.default_rng(0).negative_binomial(1, 0.2, (24, 4
 rows = np.arange(sum(sizes[:rank]), sum(sizes[: rank + 1]))
 
 
-class Loss(nn.Module):
-    def __init__(self, task):
-        super().__init__()
-        self.task = task
-
+class Loss(PretrainModule):
     def forward(self, batch):
-        return self.task.losses(batch, draw=Draw(3, 1))["loss"]
+        return self.training_step(batch, 0)
 
 
 if n_ranks > 1:
@@ -56,10 +54,10 @@ for arm, given in TASKS.items():
     settings = record.settings(**given)
     encoder = Encoder(40, architecture)
     task = get_task(name)(encoder, architecture=architecture, n_sources=1, settings=settings)
-    loss = Loss(task)
+    loss = Loss(task, Config(), steps_per_epoch=1)
     if n_ranks > 1:
-        # Not every parameter is used: nothing is unmeasured here.
-        loss = nn.parallel.DistributedDataParallel(loss, find_unused_parameters=True)
+        # As training has it: every parameter gets a gradient in every process, or this would wait or fail.
+        loss = nn.parallel.DistributedDataParallel(loss, broadcast_buffers=False)
     # Sources 0 and 1 are on both processes, source 2 on one.
     batch = replace(CellBatch.from_csr(counts[rows], cell=rows), source=torch.from_numpy(rows % 2 + (rows < 3) * 1))
     value = loss(batch)

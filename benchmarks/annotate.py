@@ -4,12 +4,13 @@
         [--methods scanvi]
 
 Tasks: Kang et al.'s donors left out (two folds of four; every cell is predicted once), pbmc3k as their reference,
-they for pbmc3k, and the immune corpus' labelled cells for a pancreatic tumour and for lymphoid organs, where types
-overlap. All methods get the genes that reference and query share. The pre-training corpora (immune corpus, 3,000
-variable genes, masked, 10 epochs) hold no cell of the query: see `benchmarks.annotation_tasks`.
+they for pbmc3k, and the immune corpus' labelled cells of other studies for each of these, a pancreatic tumour and
+lymphoid organs, where types overlap. All methods get the genes that reference and query share. The
+pre-training corpora (immune corpus, 3,000 variable genes, masked, 10 epochs) hold no cell of the query: see
+`benchmarks.annotation_tasks`.
 
 PEERS_PYTHON is a Python with celltypist (which needs scikit-learn below 1.8), scvi-tools and xgboost; without it they
-are left out. What is done is kept in DIR, so that an interrupted run goes on. About 4 CPU minutes per seed for scssl
+are left out. What is done is kept in DIR, so that an interrupted run goes on. About 6 CPU minutes per seed for scssl
 and baselines, and 30 with peers, most of it scANVI's. Intervals: 95 %, seeds drawn with replacement, and
 donors where there are at least five, or else cells, which says nothing about new donors.
 """

@@ -18,8 +18,15 @@ MAPS = Path(__file__).parent / "label_maps"
 KANG, PBMC, PDAC, LYMPH = (
     "kang_ctrl_8donors_1287g", "pbmc3k_10xv1", "pdacA_indrop_moncada", "human_lymph_ref_330",
 )  # fmt: skip
-CORPUS_REFERENCE = ("kang_ifnb_harmony", PBMC, "zilionis_lung_tumor_DC913")
-"""Labelled files of the immune corpus that measured enough genes together."""
+KANG_IN_CORPUS, DC = "kang_ifnb_harmony", "zilionis_lung_tumor_DC913"
+CORPUS_REFERENCES = {
+    "kang": (KANG, "kang", (PBMC, DC, LYMPH, PDAC)),
+    "pbmc3k": (PBMC, "pbmc3k", (KANG_IN_CORPUS, DC, LYMPH, PDAC)),
+    "pdacA": (PDAC, "tissue", (KANG_IN_CORPUS, PBMC, DC)),
+    "lymph_ref": (LYMPH, "tissue", (KANG_IN_CORPUS, PBMC, DC)),
+}
+"""By name of the query's label map: its file, the corpus to pre-train on, and the labelled files of the immune corpus,
+none of the query's, that measured enough genes together."""
 N_GENES, FOLDS = 3000, 2
 EXCLUDED = {
     "kang": "file in OTHERS",
@@ -52,14 +59,10 @@ def list_tasks(folder: Path, *, seed: int) -> list[Task]:
     tasks.append(_write(folder, "pbmc3k_to_kang", named, kang, corpus="kang", seed=seed))
     tasks.append(_write(folder, "kang_to_pbmc3k", kang, named, corpus="pbmc3k", seed=seed))
     immune = ad.read_h5ad(protocol.DATA / "human_immune_corpus.h5ad")
-    measured = immune.uns["measured"][list(CORPUS_REFERENCE)].all(axis=1)
-    rows = immune.obs["file"].isin(CORPUS_REFERENCE) & (immune.obs["cell_type"] != "unknown")
-    rows &= ~immune.obs["cell_type"].astype(str).str.startswith("other: ")
-    reference = immune[rows.to_numpy(), measured.reindex(immune.var_names).to_numpy(dtype=bool)].copy()
-    reference.obs["label"], reference.obs["batch"] = reference.obs["cell_type"].astype(str), reference.obs["file"]
-    for name, file in (("pdacA", PDAC), ("lymph_ref", LYMPH)):
+    for name, (file, corpus, sources) in CORPUS_REFERENCES.items():
         query = _renamed(_read(file), f"{name}_to_corpus")
-        tasks.append(_write(folder, f"corpus_to_{name}", reference, query, corpus="tissue", seed=seed))
+        reference = _labelled(immune, sources)
+        tasks.append(_write(folder, f"corpus_to_{name}", reference, query, corpus=corpus, seed=seed))
     return tasks
 
 
@@ -84,6 +87,16 @@ def _read(name: str) -> ad.AnnData:
     adata = ad.read_h5ad(protocol.DATA / f"{name}.h5ad")
     adata.obs["label"], adata.obs["batch"] = adata.obs["cell_type"].astype(str), name
     return adata[~adata.obs["label"].str.lower().isin(["unknown", "unassigned", "nan"]).to_numpy()].copy()
+
+
+def _labelled(immune: ad.AnnData, files: tuple[str, ...]) -> ad.AnnData:
+    """Return the labelled immune cells of some files, on the genes that all of these measured."""
+    measured = immune.uns["measured"][list(files)].all(axis=1)
+    rows = immune.obs["file"].isin(files) & (immune.obs["cell_type"] != "unknown")
+    rows &= ~immune.obs["cell_type"].astype(str).str.startswith("other: ")
+    cells = immune[rows.to_numpy(), measured.reindex(immune.var_names).to_numpy(dtype=bool)].copy()
+    cells.obs["label"], cells.obs["batch"] = cells.obs["cell_type"].astype(str), cells.obs["file"]
+    return cells
 
 
 def _renamed(adata: ad.AnnData, label_map: str) -> ad.AnnData:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 Rows = list[list[str]]
 DASH = "–"  # noqa: RUF001
-TASKS = ("kang_donors", "pbmc3k_to_kang", "kang_to_pbmc3k", "corpus_to_pdacA", "corpus_to_lymph_ref")
+TASKS = {
+    "kang_donors": "Kang's other donors → Kang",
+    "pbmc3k_to_kang": "pbmc3k → Kang",
+    "corpus_to_kang": "corpus → Kang",
+    "kang_to_pbmc3k": "Kang → pbmc3k",
+    "corpus_to_pbmc3k": "corpus → pbmc3k",
+    "corpus_to_pdacA": "corpus → pancreatic tumour",
+    "corpus_to_lymph_ref": "corpus → lymphoid organs",
+}
 ARMS = {"masked": "masked", "byol": "BYOL", "barlow_twins": "Barlow Twins", "none": "untrained", "PCA (50)": "PCA (50)"}
 EVALUATIONS = {
     "ours": "ours", "validation_reference": "validation split as reference",
@@ -68,9 +76,7 @@ def _naming(score: dict[str, Any] | None) -> str:
         words += " (one seed)"
     elif max(seeds) - min(seeds) > 0.0005:
         words += f" ({min(seeds):.3f}{DASH}{max(seeds):.3f})"
-    if score["interval"]["unit"] == "donor":
-        words += f" [{score['interval']['low']:.3f}, {score['interval']['high']:.3f}]"
-    return words
+    return f"{words} [{score['interval']['low']:.3f}, {score['interval']['high']:.3f}]"
 
 
 def trust_donors(found: dict[str, Any]) -> Rows:
@@ -100,6 +106,17 @@ def trust_other(found: dict[str, Any]) -> Rows:
         row += [_covered(each, "0.1"), _covered(each, "0.05")]
         share = each["rejected"]
         rows.append([*row, f"{share:.0%}".replace("%", " %") if share > 0.995 else f"{share:.1%}".replace("%", " %")])
+    return rows
+
+
+def trust_elsewhere(found: dict[str, Any]) -> Rows:
+    """Return tasks and modes of `benchmarks.trust_elsewhere`."""
+    rows = []
+    for each in found["summary"]:
+        row = [TASKS[each["task"]], f"`{each['mode']}`", f"{each['accuracy']:.3f}", f"{each['confidence']:.3f}"]
+        lowest = f" ({each['coverage_lowest']:.3f})" if each["donors"] > 1 else ""
+        row += [f"{each['ece']:.3f}", f"{each['coverage']:.3f}{lowest}", f"{each['labels_per_set']:.2f}"]
+        rows.append([*row, f"{each['rejected']:.1%}".replace("%", " %")])
     return rows
 
 

@@ -24,6 +24,7 @@ import time
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
@@ -37,6 +38,9 @@ from scssl.genes import GenePanel, harmonise
 from scssl.tasks.simulate import cells as reading
 from scssl.tasks.simulate.judge import compare, judge
 from scssl.tasks.simulate.learn import learn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SEEDS = (0, 1, 2)
 EPOCHS, VARIABLE = 3, 2000
@@ -69,32 +73,37 @@ def main() -> None:
     parser.add_argument("--name", default="simulate")
     parser.add_argument("--cell-eval", help="a Python that has cell-eval")
     args = parser.parse_args()
-    logging.getLogger("scssl").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
     begin = time.perf_counter()
     parts: dict[str, list[pd.DataFrame]] = {"scores": [], "hacks": []}
     verdicts, checked = [], None
+    for seed, model, corpus in models(args.seeds):
+        for name in [*REAL, *ATLASES]:
+            if args.only not in (None, name):
+                continue
+            role = REAL[name]["role"] if name in REAL else ATLASES[name][0]
+            for control, case, cells, folds in problems(name, model, seed=seed):
+                found = left_out(cells, folds, control=control, case=case, seed=seed)
+                for kind, table in found.items():
+                    if table.empty:
+                        continue
+                    parts[kind].append(table.assign(setting=name, role=role, seed=seed, case=case))
+                if name in JUDGED and seed == 0:
+                    verdicts += judged(name, cells, folds, control=control, case=case)
+            print(f"seed {seed}, {name}: {time.perf_counter() - begin:.0f} s", flush=True)
+        if args.cell_eval and checked is None:
+            checked = simulate_tables.against_cell_eval(args.cell_eval, *simulated_once(*crispr(model, seed=seed)))
+        record(args, parts, verdicts, checked, begin=begin, corpus=corpus)
+
+
+def models(n_seeds: int) -> Iterator[tuple[int, scssl.CellModel, scssl.Corpus]]:
+    """Yield the seeds, each with a model pre-trained on the corpus, and the corpus; nothing is said meanwhile."""
+    logging.getLogger("scssl").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         corpus = build_corpus(Path(scratch) / "corpus")
-        for seed in SEEDS[: args.seeds]:
-            model = scssl.pretrain(corpus, max_epochs=EPOCHS, seed=seed, device="cpu", loggers=["csv"])
-            for name in [*REAL, *ATLASES]:
-                if args.only not in (None, name):
-                    continue
-                role = REAL[name]["role"] if name in REAL else ATLASES[name][0]
-                for control, case, cells, folds in problems(name, model, seed=seed):
-                    found = left_out(cells, folds, control=control, case=case, seed=seed)
-                    for kind, table in found.items():
-                        if table.empty:
-                            continue
-                        parts[kind].append(table.assign(setting=name, role=role, seed=seed, case=case))
-                    if name in JUDGED and seed == 0:
-                        verdicts += judged(name, cells, folds, control=control, case=case)
-                print(f"seed {seed}, {name}: {time.perf_counter() - begin:.0f} s", flush=True)
-            if args.cell_eval and checked is None:
-                checked = simulate_tables.against_cell_eval(args.cell_eval, *simulated_once(*crispr(model, seed=seed)))
-            record(args, parts, verdicts, checked, begin=begin, corpus=corpus)
+        for seed in SEEDS[:n_seeds]:
+            yield seed, scssl.pretrain(corpus, max_epochs=EPOCHS, seed=seed, device="cpu", loggers=["csv"]), corpus
 
 
 def record(args, parts, verdicts, checked, *, begin: float, corpus: scssl.Corpus) -> None:

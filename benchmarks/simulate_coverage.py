@@ -14,19 +14,14 @@ average over genes holds nine of ten of those.
 from __future__ import annotations
 
 import argparse
-import logging
-import tempfile
 import time
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 import scssl
 from benchmarks import protocol
-from benchmarks.simulate import EPOCHS, SEEDS, build_corpus, problems
+from benchmarks.simulate import SEEDS, models, problems
 from scssl.tasks.simulate.calibrate import BOTH, DONOR, LEAST_COUNTS, TYPE, Z90, calibrate, left_over
 from scssl.tasks.simulate.judge import paired
 from scssl.tasks.simulate.learn import learn
@@ -49,25 +44,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     args = parser.parse_args()
-    logging.getLogger("scssl").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
     begin, rows = time.perf_counter(), []
-    with tempfile.TemporaryDirectory() as scratch:
-        corpus = build_corpus(Path(scratch) / "corpus")
-        for seed in SEEDS[: args.seeds]:
-            model = scssl.pretrain(corpus, max_epochs=EPOCHS, seed=seed, device="cpu", loggers=["csv"])
-            for name, axis in SETTINGS:
-                for control, case, cells, _ in problems(name, model, seed=seed):
-                    known = {"setting": name.partition(",")[0], "left_out": axis, "seed": seed}
-                    found = held(cells, axis=axis, control=control, case=case, seed=seed)
-                    rows += [{**known, **row} for row in found]
-                print(f"seed {seed}, {name}, {axis}: {time.perf_counter() - begin:.0f} s", flush=True)
-            minutes = round((time.perf_counter() - begin) / 60, 1)
-            result = {"minutes": minutes, "seeds": seed + 1, "coverage": summarise(pd.DataFrame(rows))}
-            # Each seed takes its time: what there is so far is written, with what repeats it.
-            short = f" --seeds {seed + 1}" if seed + 1 < len(SEEDS) else ""
-            protocol.write("simulate_coverage", command=COMMAND + short, result=result)
+    for seed, model, _ in models(args.seeds):
+        for name, axis in SETTINGS:
+            for control, case, cells, _ in problems(name, model, seed=seed):
+                known = {"setting": name.partition(",")[0], "left_out": axis, "seed": seed}
+                found = held(cells, axis=axis, control=control, case=case, seed=seed)
+                rows += [{**known, **row} for row in found]
+            print(f"seed {seed}, {name}, {axis}: {time.perf_counter() - begin:.0f} s", flush=True)
+        minutes = round((time.perf_counter() - begin) / 60, 1)
+        result = {"minutes": minutes, "seeds": seed + 1, "coverage": summarise(pd.DataFrame(rows))}
+        # Each seed takes its time: what there is so far is written, with what repeats it.
+        short = f" --seeds {seed + 1}" if seed + 1 < len(SEEDS) else ""
+        protocol.write("simulate_coverage", command=COMMAND + short, result=result)
 
 
 def summarise(table: pd.DataFrame) -> list[dict]:

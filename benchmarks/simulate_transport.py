@@ -16,20 +16,15 @@ Cell types are left out as in ``benchmarks.simulate``, with its cells, models, s
 from __future__ import annotations
 
 import argparse
-import logging
-import tempfile
 import time
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import linear_sum_assignment
 
-import scssl
 from benchmarks import protocol
-from benchmarks.simulate import EPOCHS, SEEDS, build_corpus, problems
+from benchmarks.simulate import SEEDS, models, problems
 from benchmarks.simulate_tables import one_setting
 from benchmarks.simulate_variants import groups_of
 from scssl.tasks.simulate.baselines import latent_shift
@@ -52,20 +47,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     args = parser.parse_args()
-    logging.getLogger("scssl").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
     begin, rows = time.perf_counter(), []
-    with tempfile.TemporaryDirectory() as scratch:
-        corpus = build_corpus(Path(scratch) / "corpus")
-        for seed in SEEDS[: args.seeds]:
-            model = scssl.pretrain(corpus, max_epochs=EPOCHS, seed=seed, device="cpu", loggers=["csv"])
-            for name in SETTINGS:
-                for control, case, cells, folds in problems(name, model, seed=seed):
-                    known = {"setting": name, "seed": seed, "case": case}
-                    found = left_out(cells, folds, control=control, case=case, seed=seed)
-                    rows += [{**known, **row} for row in found]
-                print(f"seed {seed}, {name}: {time.perf_counter() - begin:.0f} s", flush=True)
+    for seed, model, _ in models(args.seeds):
+        for name in SETTINGS:
+            for control, case, cells, folds in problems(name, model, seed=seed):
+                known = {"setting": name, "seed": seed, "case": case}
+                found = left_out(cells, folds, control=control, case=case, seed=seed)
+                rows += [{**known, **row} for row in found]
+            print(f"seed {seed}, {name}: {time.perf_counter() - begin:.0f} s", flush=True)
     table = pd.DataFrame(rows)
     settings = {
         str(name): {"role": SETTINGS[str(name)], **one_setting(part, pd.DataFrame())}

@@ -51,6 +51,8 @@ def test_nine_types_at_most_and_found_genes_named():
     figure = volcano(genes())
     assert len(figure.axes) == 7
     assert figure._supxlabel is None
+    four = volcano(genes()[lambda table: table["cell_type"].isin(["T", "B", "NK", "Mono"])])
+    assert [axes.get_subplotspec().get_geometry()[:2] for axes in four.axes] == [(2, 2)] * 4
     # A type that was asked about, of which no gene could be tested.
     assert volcano(genes(), types=["T", "pDC"])._supxlabel.get_text() == "Not drawn: 1 cell type, none with genes found"
     assert figure.axes[0].get_title(loc="left") == "T: 1 of 40"

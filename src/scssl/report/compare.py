@@ -84,7 +84,7 @@ def volcano(genes: pd.DataFrame, *, fdr: float = 0.05, types: Sequence[str] = ()
         message = "volcano: no gene was tested"
         raise DataError(message)
     order, words = _panels(tested, fdr=fdr, types=types)
-    n_columns = min(COLUMNS, len(order))
+    n_columns = 2 if len(order) == 4 else min(COLUMNS, len(order))
     with styled():
         figure, panels = _grid(len(order), columns=n_columns, width=3.4, height=3.1)
         for axes, name in zip(panels, order, strict=True):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 COLUMNS: Final = {
     "composition": "change of log2\nshare against\nmean of types",
     "state": "state shift",
-    "genes": "genes",
-    "programmes": "programmes",
+    "genes": "genes found,\nof those tested",
+    "programmes": "programmes found,\nof those tested",
 }
 HINT: Final = "#BBD7EC"
 """Shade of what has a small p-value and is not found."""
@@ -28,9 +28,9 @@ def comparison_overview(answers: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
     """Draw what changes in which cells at one glance: a row per cell type, a column per kind of change.
 
     How to read it: dark blue is found at the false discovery rate; pale blue has a p-value up to 0.05 and is not found;
-    white is not shown; grey could not be tested, or not shown by so few donors. Numbers: change of the log2
-    share against the mean of all types; state shift (1 is the usual distance between two cell types); genes and
-    programmes found.
+    white has a larger one, which is not the same as no change; grey could not be tested, or so few donors cannot give a
+    small p-value. Numbers: change of the log2 share against the mean of all types; state shift (1 is the usual distance
+    between two cell types); genes and programmes found, of those tested.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def comparison_overview(answers: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
         for spine in axes.spines.values():
             spine.set_visible(False)
         handles = [_box(0, 0, shade) for shade in (ACCENT, HINT, "#FFFFFF", UNTESTED)]
-        names = [f"found (FDR {fdr:.0%})", "p up to 0.05", "not shown", "cannot be shown"]
+        names = [f"found (FDR {fdr:.0%})", "p up to 0.05 only", "p above 0.05", "too few donors to tell"]
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8, handlelength=1.2)
     return figure
 

@@ -31,8 +31,10 @@ _TEXT: Final = {
     "they are compared as centred log-ratios, each type against the mean of all, so that one type that becomes "
     "frequent makes each of the others fall only a little; the sign may differ from that of the share itself.",
     "state_shifts": "How far cells move in the model's space, beyond what donors under one condition differ: 1 is as "
-    "far as two cell types usually lie apart. Intervals are bootstraps over donors (three on each side at least). "
-    "AUC: how well a classifier tells the condition of cells of donors that it has not seen; 0.5 is chance.",
+    "far as two cell types usually lie apart. Intervals say how large a shift may be, and are bootstraps over donors "
+    "(three on each side at least); whether there is one is said by p, from permuting donors, so that a shift may be "
+    "found although its interval touches 0. AUC: how well a classifier tells the condition of cells of donors that it "
+    "has not seen; 0.5 is chance.",
     "volcano": "The counts of all cells of a donor and type are summed, and donors are compared (DESeq2, against "
     "Student's t). Types in the order of the overview, nine at most, those with genes found before others; genes that "
     "are found are coloured.",

@@ -177,6 +177,10 @@ def test_controls_against_controls(fitted, pairs, asked):
     report = fitted.evaluate(kinds=["composition", "state"])
     assert report.n_splits == 3
     assert report.table.loc["composition", "tests"] == 9
+    # Two against two cannot give a small p-value by permutation, so that none below 0.05 says nothing.
+    assert report.table["possible_p"].to_dict() == pytest.approx({"composition": 0, "state": 1 / 3})
+    assert "state: not checked, as halves of so few donors can give no p-value below 0.33" in report.verdict
+    assert "composition: 0.0% of 9 tests" in report.verdict
     assert "nothing is there" in report.verdict
     assert json.loads(json.dumps(report.summary(), allow_nan=False))["n_donors"] == 4
     assert fitted.comparison.settings["n_donors_case"] == 4

@@ -181,7 +181,7 @@ def _percent(share: float) -> str:
 def _interval(row: pd.Series) -> str:
     if not (np.isfinite(row["low"]) and np.isfinite(row["high"])):
         return ""
-    return f", 95 % interval {row['low']:.2g} to {row['high']:.2g}"
+    return f", 95 % interval {row['low']:z.2f} to {row['high']:z.2f}"
 
 
 _ORDER: Final = ["state", "composition", "genes", "programmes"]

@@ -11,6 +11,8 @@ import pandas as pd
 
 from scssl.errors import DataError
 from scssl.log import progress
+from scssl.tasks.compare.answers import number as in_words
+from scssl.tasks.compare.answers import permuted
 from scssl.tasks.compare.tables import Material, compare_all
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ class NullReport:
 
     table: pd.DataFrame
     """Index ``kind``: ``tests``, ``false_positives`` (p-values up to 0.05), their share ``rate``, ``rate_0.001`` (the
-    same of p-values up to 0.001: where tests are many it is small ones that count), ``smallest_p``, ``findings`` (at
-    the false discovery rate, all splits together) and ``splits_with_findings``, the share of splits with any."""
+    same of p-values up to 0.001: where tests are many it is small ones that count), ``smallest_p``, ``possible_p`` (the
+    smallest that permuting halves can give; 0 where p-values are of a model), ``findings`` (at the false discovery
+    rate, all splits together) and ``splits_with_findings``, the share of splits with any."""
     n_splits: int
     n_donors: int
     verdict: str
@@ -117,7 +120,7 @@ def null_report(
                     {
                         "kind": kind, "split": number, "tests": len(p),
                         "false_positives": int((p <= NOMINAL).sum()), "rare": int((p <= RARE).sum()),
-                        "smallest_p": p.min(initial=1.0),
+                        "smallest_p": p.min(initial=1.0), "possible_p": _possible(table, kind, settings),
                         "findings": int((table["q_value"].astype(float) <= settings.fdr).sum()),
                     }
                 )  # fmt: skip
@@ -127,7 +130,8 @@ def null_report(
     table = grouped[["tests", "false_positives"]].sum()
     table["rate"] = table["false_positives"] / table["tests"].replace(0, np.nan)
     table["rate_0.001"] = grouped["rare"].sum() / table["tests"].replace(0, np.nan)
-    table["smallest_p"], table["findings"] = grouped["smallest_p"].min(), grouped["findings"].sum()
+    table[["smallest_p", "possible_p"]] = grouped[["smallest_p", "possible_p"]].min()
+    table["findings"] = grouped["findings"].sum()
     table["splits_with_findings"] = grouped["findings"].apply(lambda n: float((n > 0).mean()))
     return NullReport(table=table, n_splits=len(ways), n_donors=len(control), verdict=_verdict(table, len(ways)))
 
@@ -153,10 +157,19 @@ def split(design: Design, material: Material, *, control: np.ndarray, case: np.n
     return part, replace(material, bulk=bulk)
 
 
+def _possible(table: pd.DataFrame, kind: Kind, settings: ComparerSettings) -> float:
+    """Return the smallest p-value that permuting so few donors can give, 0 where p-values rest on a model."""
+    smallest = table["smallest_p"].astype(float).min() if kind in permuted(settings) and len(table) else 0.0
+    return float(smallest) if np.isfinite(smallest) else 0.0
+
+
 def _verdict(table: pd.DataFrame, n_splits: int) -> str:
     said = [
         f"{kind}: {row['rate']:.1%} of {int(row['tests']):,} tests below {NOMINAL:g}, "
         f"findings in {row['splits_with_findings']:.0%} of the splits"
+        if row["possible_p"] <= NOMINAL
+        # Fewer than nominal by arithmetic rather than by virtue.
+        else f"{kind}: not checked, as halves of so few donors can give no p-value below {in_words(row['possible_p'])}"
         for kind, row in table.iterrows()
         if row["tests"]
     ]

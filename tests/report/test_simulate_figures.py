@@ -52,6 +52,14 @@ def test_means_lie_where_they_are_and_the_largest_are_named(beside):
         simulation_means(beside, n=-1)
 
 
+def test_genes_of_the_same_change_are_all_named(beside):
+    from dataclasses import replace
+
+    alike = beside.mean_control + np.concatenate([np.full(4, 2.0), np.zeros(26)])
+    texts = {text.get_text() for text in simulation_means(replace(beside, mean_measured=alike), n=4).axes[0].texts}
+    assert {"G0", "G1", "G2", "G3"} <= texts
+
+
 def test_means_themselves_are_drawn_over_those_of_the_control_cells(beside):
     axes = simulation_means(beside).axes[1]
     control, simulated = (line.get_data() for line in axes.lines if line.get_marker() == ".")

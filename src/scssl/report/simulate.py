@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scssl.errors import DataError, require
-from scssl.report.style import GRID, INK, MISSING, TEXT, new_figure, palette, styled
+from scssl.report.names import put_names
+from scssl.report.style import GRID, INK, MISSING, new_figure, palette, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SECTIONS: Final = ("simulation_scores", "simulation_means", "simulation_cells")
 """Of the report."""
 NAMED = 8
+INSIDE: Final = (250.0, 220.0)
+"""Points that a panel of changes has inside its axes, about."""
 MOST_POINTS = 1500
 SHOWN = {
     "explained": "explained",
@@ -69,17 +72,12 @@ def simulation_means(beside: Beside, *, n: int = NAMED) -> Figure:
         axes.axhline(0, color=GRID, linewidth=0.6, alpha=0.5, zorder=0)
         axes.axvline(0, color=GRID, linewidth=0.6, alpha=0.5, zorder=0)
         axes.plot(x, y, ".", color=palette(1)[0], markersize=5, alpha=0.5, markeredgewidth=0, rasterized=True)
-        placed: list[float] = []
-        for gene in np.argsort(-np.abs(y), kind="stable")[:n]:
-            # Names of genes at the same height would lie on each other.
-            if any(abs(y[gene] - other) < 0.035 * (ends[1] - ends[0]) for other in placed):
-                continue
-            placed.append(float(y[gene]))
-            left = x[gene] > ends[0] + 0.75 * (ends[1] - ends[0])
-            axes.annotate(
-                beside.genes[gene], (x[gene], y[gene]), xytext=(-5 if left else 5, 0), textcoords="offset points",
-                fontsize=8, va="center", ha="right" if left else "left", color=TEXT,
-            )  # fmt: skip
+        low, span = ends[0] - 0.05 * (ends[1] - ends[0]), 1.1 * max(ends[1] - ends[0], 1e-9)
+        axes.set(xlim=(low, low + span), ylim=(low, low + span))
+        places = np.column_stack([x - low, y - low]) / span * INSIDE
+        largest = np.argsort(-np.abs(y), kind="stable")[:n]
+        names = [str(beside.genes[gene]) for gene in largest]
+        put_names(axes, x[largest], y[largest], names, crowd=places, places=places[largest], inside=INSIDE)
         axes.set_xlabel("change of mean log expression, simulated")
         axes.set_ylabel("measured")
         axes.set_title(beside.title)

@@ -215,6 +215,7 @@ PAGES: dict[str, list[tuple[str, str, Callable[[dict[str, Any]], Rows]]]] = {
         ("| embedding | mode | accuracy | ECE, before → after | sets at 0.1: coverage (lowest", "trust", trust_donors),
         ("| type taken out", "trust", trust_types),
         ("| embedding | mode | accuracy | ECE, before → after | sets at 0.1: coverage | sets", "trust", trust_other),
+        ("| reference → query | mode", "trust_elsewhere", trust_elsewhere),
     ],
     "replication.md": [
         ("| kang | masked", "replication", replication("kang")),

@@ -71,7 +71,7 @@ def comparison_overview(answers: pd.DataFrame, *, fdr: float = 0.05) -> Figure:
         for spine in axes.spines.values():
             spine.set_visible(False)
         handles = [_box(0, 0, shade) for shade in (ACCENT, HINT, "#FFFFFF", UNTESTED)]
-        names = [f"found (FDR {fdr:.0%})", "p up to 0.05 only", "p above 0.05", "too few donors to tell"]
+        names = [f"found (FDR {fdr:.0%})", "p up to 0.05, not found", "p above 0.05", "too few to tell"]
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8, handlelength=1.2)
     return figure
 

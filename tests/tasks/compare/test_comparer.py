@@ -10,6 +10,8 @@ import pytest
 from scssl.errors import DataError, FormatError, MissingExtraError, SettingsError
 from scssl.tasks import Comparer
 from scssl.tasks.compare.fdr import adjusted, simes
+from scssl.tasks.compare.null import _possible
+from scssl.tasks.compare.settings import ComparerSettings
 
 
 def truth(study):
@@ -181,6 +183,9 @@ def test_controls_against_controls(fitted, pairs, asked):
     assert report.table["possible_p"].to_dict() == pytest.approx({"composition": 0, "state": 1 / 3})
     assert "state: not checked, as halves of so few donors can give no p-value below 0.33" in report.verdict
     assert "composition: 0.0% of 9 tests" in report.verdict
+    # Splits in which nothing could be tested, as they go with a covariate, allow nothing either.
+    untested = pd.DataFrame({"p_value": [np.nan], "smallest_p": [np.nan]})
+    assert np.isnan(_possible(untested, "state", ComparerSettings()))
     assert "nothing is there" in report.verdict
     assert json.loads(json.dumps(report.summary(), allow_nan=False))["n_donors"] == 4
     assert fitted.comparison.settings["n_donors_case"] == 4

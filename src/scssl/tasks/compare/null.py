@@ -158,9 +158,10 @@ def split(design: Design, material: Material, *, control: np.ndarray, case: np.n
 
 
 def _possible(table: pd.DataFrame, kind: Kind, settings: ComparerSettings) -> float:
-    """Return the smallest p-value that permuting so few donors can give, 0 where p-values rest on a model."""
-    smallest = table["smallest_p"].astype(float).min() if kind in permuted(settings) and len(table) else 0.0
-    return float(smallest) if np.isfinite(smallest) else 0.0
+    """Return the smallest p-value that permuting can give, 0 where p-values rest on a model, NaN without tests."""
+    if not table["p_value"].notna().any():
+        return float("nan")
+    return float(table["smallest_p"].astype(float).min()) if kind in permuted(settings) else 0.0
 
 
 def _verdict(table: pd.DataFrame, n_splits: int) -> str:

@@ -45,11 +45,10 @@ def _three(base: str) -> tuple[str, str, str]:
     return base, f"{base}, adapted", f"{base}, both"
 
 
+SCREENED = tuple(v.name for v in VARIANTS.values() if not v.base and v.kind not in (PEER, "preset"))
 PLAN = (
     # The screen: every variant, one seed.
-    Part(
-        "development", (SIMPLE, *(v.name for v in VARIANTS.values() if not v.base and v.kind != PEER)), kinds=("real",)
-    ),
+    Part("development", (SIMPLE, *SCREENED, "preset small"), kinds=("real",)),
     Part(
         "development",
         (
@@ -109,7 +108,9 @@ PLAN = (
     Part("confirmation", ("preset small", "preset richter2024", "preset large")),
     # Growth.
     Part("confirmation", (SIMPLE,), kinds=("real",), cells=(1000, 3000, 10_000)),
-    Part("confirmation", (DEFAULT, f"{DEFAULT}, adapted"), (0, 1), kinds=("real",), cells=(1000, 3000, 10_000)),
+    Part("confirmation", (DEFAULT,), (0, 1), kinds=("real",), cells=(1000, 3000, 10_000)),
+    Part("confirmation", (f"{DEFAULT}, adapted",), kinds=("real",), cells=(1000, 3000, 10_000)),
+    Part("confirmation", (f"{DEFAULT}, adapted",), (1,), kinds=("real",), cells=(1000,)),
     Part(
         "confirmation",
         (DEFAULT,),

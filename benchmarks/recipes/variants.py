@@ -64,7 +64,6 @@ VARIANTS = {
         _levers("visible genes asked too", "ask_visible=0.5", kind="mask"),
         # What is predicted.
         Variant("negative binomial", ("task.loss=nb",), kind="loss"),
-        Variant("zero-inflated negative binomial", ("task.loss=zinb",), kind="loss"),
         Variant("Poisson", ("task.loss=poisson",), kind="loss"),
         Variant("expressed or not", ("task.loss=bce",), kind="loss"),
         Variant("zeros balanced", ("task.balance_zeros=true",), kind="loss"),
@@ -101,7 +100,6 @@ VARIANTS = {
             kind="together",
         ),
         # Panel.
-        Variant("1,000 genes", genes="hvg:1000", kind="panel"),
         Variant("6,000 genes", genes="hvg:6000", kind="panel"),
         Variant(
             "all genes, code of 128",
@@ -112,7 +110,6 @@ VARIANTS = {
         Variant("own genes, code of 128", ("architecture.n_latent=128",), genes="own:", kind="together"),
         # Schedule.
         Variant("7 epochs", epochs=7, kind="schedule"),
-        Variant("60 epochs", epochs=60, kind="schedule"),
         Variant("batches of 64", ("training.batch_size=64",), kind="schedule"),
         Variant("batches of 512", ("training.batch_size=512", "training.min_steps=1"), kind="schedule"),
         Variant("learning rate 1e-3", ("optimiser.learning_rate=1e-3",), kind="schedule"),

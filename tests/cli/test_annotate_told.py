@@ -162,6 +162,31 @@ def test_the_page_says_what_was_held_out(unit, tmp_path):
     assert f"learned on held-out {unit} of the reference" in text
 
 
+def test_the_page_names_types_with_a_slash(tmp_path):
+    found = annotation([0, 1, 1, 1, 0], reasons=[""] * 5)
+    found = dataclasses.replace(found, labels=found.labels.rename_categories({"b": "T/NK"}))
+    held = {
+        "unit": "donors",
+        "accuracy": 0.9,
+        "confidence": 0.9,
+        "n_cells": 9,
+        "rejected_wrongly": {"a": 0.1, "T/NK": 0.2},
+    }
+    found.settings["held_out"] = held
+    page(found, tmp_path)
+    name = "Would a new type be noticed?"
+    for folder in ("tables", "older"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        if folder == "older":
+            # As files had it: one table within the other.
+            adata = anndata.read_h5ad(tmp_path / "page.h5ad")
+            adata.uns["scssl"]["annotate"]["held_out"]["rejected_wrongly"] = {"a": 0.1, "T": {"NK": 0.2}}
+            adata.write_h5ad(tmp_path / "page.h5ad")
+        (section,) = [s for s in run_of_file(tmp_path / "page.h5ad", tmp_path / folder).sections if s.title == name]
+        table = pd.read_csv(tmp_path / folder / section.file)
+        assert dict(table.to_numpy().tolist()) == {"a": 0.1, "T/NK": 0.2}
+
+
 def test_the_page_has_coverage_by_donor_and_by_kind(tmp_path, monkeypatch):
     monkeypatch.setattr("scssl.tasks.annotate.annotation.with_truth", lambda tree, _: tree)
     sets = np.array([[1, 0], [1, 1], [0, 1], [1, 0], [1, 0]], dtype=bool)

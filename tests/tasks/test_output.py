@@ -140,6 +140,21 @@ def test_settings_replace_something_else_of_their_name(adata, tmp_path):
     assert adata.uns["scssl"] == {"embed": {"k": 1}}
 
 
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_slash_in_a_name_divides_nothing(adata, tmp_path, direct):
+    """Types are called "T/NK" beside "T": in HDF5 the one would lie within the other."""
+    results = Results(task="embed", settings={"by_type": {"T": 0.1, "T/NK": 0.2, "T|NK": 0.3, "a": {"b/c": [4]}}})
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    if direct:
+        write_results(tmp_path / "a.h5ad", tmp_path / "b.h5ad", results)
+    else:
+        results.into(adata)
+        adata.write_h5ad(tmp_path / "b.h5ad")
+    found = ad.read_h5ad(tmp_path / "b.h5ad").uns["scssl"]["embed"]["by_type"]
+    assert found.pop("a")["b|c"].tolist() == [4]
+    assert found == {"T": 0.1, "T|NK": 0.2, "T|NK|": 0.3}
+
+
 def test_a_disk_that_is_too_full_is_found_before_writing(adata, tmp_path, monkeypatch):
     """HDF5 would bring the process down."""
     adata.write_h5ad(tmp_path / "a.h5ad")

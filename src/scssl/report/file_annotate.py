@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,6 +13,8 @@ from scssl.report.style import category_order
 from scssl.words import count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scssl.report.file_tasks import FileContent, FileTask
     from scssl.report.file_told import Told
 
@@ -95,7 +98,7 @@ def tell_annotate(told: Told, task: FileTask, content: FileContent, *, truth: st
             else ""
         )
         told.section(table, "unknown", title="Unknown cells", text=text)
-    _held_out(told, task)
+    _held_out(told, task, names=labels.unique())
 
 
 def _summary(
@@ -282,7 +285,19 @@ def _set_text(task: FileTask) -> str:
     return text
 
 
-def _held_out(told: Told, task: FileTask) -> None:
+def _by_type(values: Mapping[str, Any], *, names: Iterable[str]) -> dict[str, float]:
+    """Return numbers by type, as types are called: files have no slash in a name, older ones tables within tables."""
+    called = {name.replace("/", "|"): name for name in names}
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}/{rest}": number for rest, number in _by_type(value, names=()).items()}
+        else:
+            found[called.get(name, name)] = float(value)
+    return found
+
+
+def _held_out(told: Told, task: FileTask, *, names: Iterable[str]) -> None:
     held: dict[str, Any] = dict(task.settings.get("held_out") or {})
     if "accuracy" not in held:
         return
@@ -291,7 +306,9 @@ def _held_out(told: Told, task: FileTask) -> None:
         f"{held['accuracy']:.2f} at a mean confidence of {held['confidence']:.2f}. New data may do worse."
     )
     columns = {"rejected_wrongly": "called unknown though known", "found_when_unknown": "called unknown when taken out"}
-    table = pd.DataFrame({new: pd.Series(held[old], dtype=float) for old, new in columns.items() if old in held})
+    table = pd.DataFrame(
+        {new: pd.Series(_by_type(held[old], names=names), dtype=float) for old, new in columns.items() if old in held}
+    )
     if len(table):
         text = (
             "From held-out cells of the reference: the share of a type that is called unknown by mistake, and the "

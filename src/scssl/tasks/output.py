@@ -35,7 +35,8 @@ class Results:
     task: str
     """Name of the task: its settings go to ``uns["scssl"][task]``."""
     settings: dict[str, Any]
-    """Settings, versions and provenance: plain values."""
+    """Settings, versions and provenance: plain values. In the AnnData a name with ``/``, such as that of a cell type,
+    has ``|`` for it: a slash would divide it in the file."""
     obs: dict[str, pd.Series | np.ndarray | pd.Categorical] = field(default_factory=dict)
     """Per-cell columns, each (n_cells,)."""
     obsm: dict[str, np.ndarray] = field(default_factory=dict)
@@ -62,7 +63,34 @@ class Results:
         for name, array in self.var.items():
             adata.var[name] = array
         others = adata.uns.get(keys.SETTINGS)
-        adata.uns[keys.SETTINGS] = {**(others if isinstance(others, Mapping) else {}), self.task: self.settings}
+        adata.uns[keys.SETTINGS] = {
+            **(others if isinstance(others, Mapping) else {}),
+            self.task: undivided(self.settings),
+        }
+
+
+def undivided(value: Any) -> Any:
+    """Return plain values with ``|`` for every ``/`` in the names of tables, of any depth.
+
+    Parameters
+    ----------
+    value
+        Plain values.
+
+    Examples
+    --------
+    >>> undivided({"T": 1, "T/NK": {"a/b/c": [2]}})
+    {'T': 1, 'T|NK': {'a|b|c': [2]}}
+    """
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[str, Any] = {}
+    for key, content in value.items():
+        name = str(key).replace("/", "|")
+        while name in found:
+            name += "|"
+        found[name] = undivided(content)
+    return found
 
 
 def prepare_output(
@@ -186,7 +214,7 @@ def _add_to_h5ad(path: Path, results: Results) -> None:
             for name, array in arrays.items():
                 # A memory map as what anndata knows, an array; nothing is copied.
                 write_elem(_mapping(store, place), name, np.asarray(array))
-        write_elem(_mapping(_mapping(store, "uns"), keys.SETTINGS), results.task, results.settings)
+        write_elem(_mapping(_mapping(store, "uns"), keys.SETTINGS), results.task, undivided(results.settings))
 
 
 def _mapping(parent: Any, name: str) -> Any:

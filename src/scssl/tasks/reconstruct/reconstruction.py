@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scssl import keys
-from scssl.tasks.output import Results
+from scssl.tasks.output import Results, undivided
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class Reconstruction:
             obs=self.obs.copy(),
             var=self.genes.copy(),
             layers={name: np.ascontiguousarray(value) for name, value in layers.items()},
-            uns={keys.SETTINGS: {"reconstruct": self.settings}},
+            uns={keys.SETTINGS: {"reconstruct": undivided(self.settings)}},
         )
 
     def results(self, *, key_added: str | None = None, features: bool = True) -> Results:

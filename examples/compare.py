@@ -3,12 +3,16 @@
     python examples/compare.py
 
 Takes about a minute (extras ``compare`` and ``report``). The cells are simulated, so that it is known what changes; put
-your own AnnData with raw counts in their place.
+your own AnnData with raw counts in their place. docs/tutorials/healthy_against_disease.md goes through it step by step,
+with the commands for a shell.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 import scssl
 from scssl.tasks import Comparer
@@ -16,6 +20,11 @@ from scssl.tasks import Comparer
 
 def main(out: Path, n_cells: int = 6000, n_genes: int = 1000, epochs: int = 10) -> dict[str, float]:
     cells = scssl.datasets.simulate_atlas(n_cells, n_genes, n_types=4, n_studies=2, n_donors=12)
+
+    # Donors, not cells, by study and condition; and the fewest cells that a donor has of each type.
+    donors = cells.obs[["study", "condition", "donor"]].drop_duplicates()
+    print(pd.crosstab(donors["study"], donors["condition"]))
+    print(pd.crosstab(cells.obs["donor"], cells.obs["cell_type"]).min())
 
     # The model is told neither conditions nor types.
     model = scssl.pretrain(cells, genes="union", source="study", max_epochs=epochs)
@@ -33,13 +42,25 @@ def main(out: Path, n_cells: int = 6000, n_genes: int = 1000, epochs: int = 10) 
     print(found)
 
     # One table of everything that was asked, and one of each kind of change.
-    print(found.answers[["cell_type", "kind", "sure", "effect", "q_value"]])
-    print(found.state[["cell_type", "relative_shift", "low", "high", "p_value", "q_value"]].round(3))
-    print(found.genes.loc[found.genes["q_value"] <= 0.05, ["cell_type", "symbol", "log2_ratio", "q_value"]])
+    print(found.answers[["cell_type", "kind", "effect", "q_value", "sure"]].head(8).to_string())
+    print(found.state[["cell_type", "relative_shift", "low", "high", "auc", "p_value", "q_value"]].round(3))
+    print(found.genes.loc[found.genes["q_value"] <= 0.05, ["cell_type", "symbol", "log2_ratio", "q_value"]].head())
 
     # The negative control: healthy donors against healthy donors.
     null = comparer.evaluate(kinds=["composition", "state", "programmes"], max_splits=10)
     print(null.verdict)
+
+    # The same with one study, three donors a side; with a kit that goes with the condition; and with donors of whom
+    # both conditions were measured.
+    asked = {"condition": "condition", "control": "healthy", "case": "disease", "donor": "donor"}
+    three = cells[cells.obs["study"] == "study_1"]
+    print(Comparer(model, kinds=["composition", "state"]).fit(three, cell_type="cell_type", **asked).comparison)
+    kit = cells.copy()
+    kit.obs["kit"] = np.where(kit.obs["condition"] == "disease", "v3", "v2")
+    print(Comparer(kinds=["composition"]).fit(kit, cell_type="cell_type", **asked).comparison.warnings)
+    before_after = scssl.datasets.simulate_atlas(n_cells // 2, n_genes, n_types=4, n_donors=6, design="paired")
+    pairs = Comparer(kinds=["composition"]).fit(before_after, cell_type="cell_type", **asked).comparison
+    print(pairs.sentences[0], pairs.sentences[-1], sep="\n")
 
     # How far cells of each type move, beside the cells, to colour a UMAP by.
     comparer.predict(cells)

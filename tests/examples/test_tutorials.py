@@ -16,6 +16,8 @@ PAGES = {
     "tutorials/own_files.md": "own_files.py",
     "tutorials/annotate.md": "annotate.py",
     "tasks/own.md": "own_task.py",
+    "tutorials/healthy_against_disease.md": "compare.py",
+    "tutorials/virtual_cells.md": "simulate.py",
     "compare.md": "compare.py",
     "cluster.md": "several_processes.py",
 }
@@ -79,6 +81,14 @@ def test_compare_runs(tmp_path, capsys, monkeypatch):
     assert shifts["types that change"] > shifts["types that do not"]
     assert "'disease' was compared with 'healthy': 6 donors against 6" in capsys.readouterr().out
     assert (tmp_path / "overview.png").is_file()
+
+
+def test_simulate_runs(tmp_path, capsys, monkeypatch):
+    found = load("simulate.py", monkeypatch).main(tmp_path, n_cells=600, n_genes=250, epochs=1)
+    assert found["no change"] == 0 < found["model"] <= 1
+    # What rises in women only is seen when sex is told.
+    assert found["sex"] > 1.3 * found["none"]
+    assert "of the change explained" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def main(out: Path, n_cells: int = 6000, n_genes: int = 1000, epochs: int = 10) 
     print(found)
 
     # One table of everything that was asked, and one of each kind of change.
-    print(found.answers[["cell_type", "kind", "effect", "q_value", "sure"]].head(8).to_string())
+    print(found.answers[["cell_type", "kind", "effect", "q_value", "found"]].head(8))
     print(found.state[["cell_type", "relative_shift", "low", "high", "auc", "p_value", "q_value"]].round(3))
     print(found.genes.loc[found.genes["q_value"] <= 0.05, ["cell_type", "symbol", "log2_ratio", "q_value"]].head())
 

@@ -56,7 +56,7 @@ def main(folder: Path, n_cells: int = 2400, n_genes: int = 500, epochs: int = 5)
 
     # What these cells are worth: against the measured ones that were held out.
     scores = simulator.evaluate(cells, where="cell_type=type_3")
-    print(scores.methods[["explained", "energy_distance", "mae", "pearson_delta", "de_recall"]].round(3).to_string())
+    print(scores.methods[["explained", "mae", "pearson_delta", "de_recall"]].round(3))
 
     # Each gene's change in the cells of one donor, and how far it may be off.
     group = "type_3 | study_1_donor_1"

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.recipes.finetune_levers --work FOLDER [--seeds 1]
 
 On the development tasks of `benchmarks.recipes.finetune` with 100 labels per type; models are those of its work folder.
-All but the first take the fine-tuned weights as they come out ("all the way"), so that the lever is what differs; the
-first goes only as far as held-out cells support, as the package does. Writes `results/recipes_finetune_levers.json`.
+The first goes as far as held-out cells support, as the package does; the others take the fine-tuned weights as they
+come out ("all the way"). Writes `results/recipes_finetune_levers.json`.
 What is in the work folder is not computed again.
 """
 
@@ -140,10 +140,11 @@ def main() -> None:
 def scored(job: Job) -> list[dict[str, Any]]:
     """Return macro F1 of every lever on one task."""
     files = {lever: job.result(f"lever {lever}") for lever in LEVERS}
-    if not all(file.exists() for file in files.values()):
+    left = {name: lever for name, lever in LEVERS.items() if not files[name].exists()}
+    if left:
         model = scssl.load(model_of(job.corpus, job.seed, Path(job.work)))
         task = make_task(job)
-        for name, lever in LEVERS.items():
+        for name, lever in left.items():
             annotator = Annotator(
                 model,
                 mode="finetune",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scssl.tasks.compare.answers import _listed, how_sure, permuted
+from scssl.tasks.compare.answers import _asked, _listed, how_sure, permuted
 from scssl.tasks.compare.layout import Layout, NotTestable
 from scssl.tasks.compare.settings import ComparerSettings
 
@@ -26,6 +26,12 @@ def test_only_what_is_permuted_has_a_smallest_p_value():
     asked = {"kind": "composition", "unit": "donor", "p_value": 0.1, "q_value": 0.2}
     assert how_sure({**asked, "smallest_p": 0.1}, settings, donors="3 against 3 donors").startswith("cannot be shown")
     assert how_sure({**asked, "smallest_p": np.nan}, settings, donors="").startswith("not shown")
+
+
+def test_only_what_was_asked_is_named():
+    assert _asked(ComparerSettings()) == "the share, the state, any gene or any programme"
+    assert _asked(ComparerSettings(kinds=("composition", "genes"))) == "the share or any gene"
+    assert _asked(ComparerSettings(kinds=("composition",))) == "the share"
 
 
 @pytest.mark.parametrize(

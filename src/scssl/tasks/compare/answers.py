@@ -217,9 +217,8 @@ def sentences(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
         return said + [f"{name}: {'; '.join(words)}." for name, words in _by_type(answers, answers)]
     found = answers[answers["found"]]
     said.append(
-        f"{len(found)} of {answers['p_value'].notna().sum()} questions (does the share, the state, any gene, any "
-        f"programme of a cell type differ?) have a clear answer, at a false discovery rate of {settings.fdr:.0%} "
-        "across all of them."
+        f"{len(found)} of {answers['p_value'].notna().sum()} questions (does {_asked(settings)} of a cell type "
+        f"differ?) have a clear answer, at a false discovery rate of {settings.fdr:.0%} across all of them."
     )
     if len(found):
         asked = "state" in settings.kinds
@@ -234,6 +233,13 @@ def sentences(answers: pd.DataFrame, design: Design, settings: ComparerSettings)
         said += [f"{row.cell_type}, {row.kind}: {row.what}; {row.sure}." for row in hints.itertuples()]
         said.append("Nothing found does not mean that nothing changes: see which differences the intervals leave open.")
     return [*said, *_smallest(answers, design, settings)]
+
+
+def _asked(settings: ComparerSettings) -> str:
+    """Name what was asked of each cell type."""
+    names = {"composition": "the share", "state": "the state", "genes": "any gene", "programmes": "any programme"}
+    *others, last = [name for kind, name in names.items() if kind in settings.kinds]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _by_type(shown: pd.DataFrame, answers: pd.DataFrame) -> list[tuple[str, list[str]]]:

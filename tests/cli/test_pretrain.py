@@ -139,6 +139,13 @@ def test_the_model_within_what_a_task_saved_is_named(model, atlas_file, tmp_path
     assert f"but holds one: give {tmp_path / 'saved' / 'model'}" in capsys.readouterr().err
 
 
+def test_a_corpus_in_place_of_a_model_and_a_folder_with_one_are_told(corpus_dir, atlas_file, tmp_path, capsys):
+    assert main(["embed", str(atlas_file), "--model", str(corpus_dir), "--out", str(tmp_path / "o.h5ad")]) == 2
+    assert f"it is a corpus, of which one is made with: scssl pretrain {corpus_dir}" in capsys.readouterr().err
+    assert main(["corpus", "info", str(corpus_dir.parent)]) == 2
+    assert f"it has no corpus.json. It holds one: give {corpus_dir}" in capsys.readouterr().err
+
+
 def test_embed_renames_and_refuses(model, atlas_file, tmp_path, capsys):
     out = tmp_path / "embedded.h5ad"
     base = ["embed", str(atlas_file), "--model", str(model), "--out", str(out)]

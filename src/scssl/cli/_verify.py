@@ -132,7 +132,7 @@ def _verify_one(folder: Path, *, corpus: Path | None, of_study: bool) -> list[Fi
             own = verify_model(folder, corpus=None if of_study else corpus)
             if of_study:
                 # No corpus that could be given has just these cells.
-                text = "not recomputed: the study trained it on what its arm allows; the study's own scores are"
+                text = "not recomputed: the study trained it on part of its corpus; what it scored is checked above"
                 own = [f for f in own if f.what not in ("data", "metrics")]
                 own.append(Finding(what="metrics", state="unknown", text=text))
             # What the capsule says of these is more.

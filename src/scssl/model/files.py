@@ -135,6 +135,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], GenePanel]:
     if not (path / CONFIG).is_file():
         unfinished = (path / RUN_SETTINGS).is_file()
         why = "its training has not finished; go on with --resume" if unfinished else f"it has no {CONFIG}"
+        if (path / "corpus.json").is_file():
+            why = f"it is a corpus, of which one is made with: scssl pretrain {path} --out model"
         # As what tasks save has.
         why += f", but holds one: give {path / 'model'}" if (path / "model" / CONFIG).is_file() else ""
         message = f"{path} is not a model: {why}"

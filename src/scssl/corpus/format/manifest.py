@@ -80,7 +80,10 @@ def read_manifest(root: Path) -> dict[str, Any]:
         message = f"{root}: no such folder. A corpus is made with: scssl corpus build FILE... --out {root}"
         raise FormatError(message)
     if not path.is_file():
-        message = f"{root}: not a corpus, it has no {FILE}. A corpus is made with: scssl corpus build FILE... --out DIR"
+        fix = "A corpus is made with: scssl corpus build FILE... --out DIR"
+        # As the demonstration has.
+        fix = f"It holds one: give {root / 'corpus'}" if (root / "corpus" / FILE).is_file() else fix
+        message = f"{root}: not a corpus, it has no {FILE}. {fix}"
         raise FormatError(message)
     content, text = read_described(
         path, named="a corpus", kind=FORMAT, newest=VERSION, version="version", largest=LARGEST,

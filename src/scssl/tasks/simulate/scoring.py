@@ -56,9 +56,11 @@ class SimulationScores:
     methods: pd.DataFrame
     """One row per method, means over groups. ``explained``, the headline: which part of the distance from the control
     cells to the truth (`population_distance`) the simulated cells make up for; 0 is no change, 1 is the truth, below 0
-    is worse than nothing. ``mae`` is that of the mean log expression over all genes, unclipped."""
+    is worse than nothing. ``mae`` is that of the mean log expression over all genes, unclipped. ``discrimination`` is
+    there where two groups or more were scored."""
     groups: pd.DataFrame
-    """One row per method and group, with ``case``, ``cell_type``, ``donor``, ``n_simulated``, ``n_measured``."""
+    """One row per method and group, with ``case``, ``cell_type``, ``donor`` (or combination of covariates,
+    where donors are not known), ``n_simulated``, ``n_measured``."""
     skipped: list[str] = field(default_factory=list)
     """Groups that had too few cells to be scored."""
 

@@ -76,7 +76,9 @@ def folds(arm: str, *, seed: int) -> list[dict[str, object]]:
     adata = atlas(arm, seed=seed)
     control = adata[adata.obs["condition"] == "control"].copy()
     model = scssl.pretrain(control, preset="small", genes="union", max_epochs=2, seed=seed, device="cpu")
-    columns = reading.Columns(condition="condition", cell_type="cell_type", donor="donor", covariates=(ARMS[arm],))
+    columns = reading.settle(
+        adata, condition="condition", cell_type=None, donor=None, layer=None, covariates=[ARMS[arm]]
+    )
     cells = reading.read(adata, model, columns=columns, layer=None, device="cpu")
     is_case = cells.condition == "case"
     rows: list[dict[str, object]] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,15 +14,16 @@ from hypothesis import strategies as st
 from scssl.errors import DataError, SettingsError
 from scssl.tasks import Simulator
 from scssl.tasks.simulate.baselines import New, Seen, additive, matched_mean_shift
-from scssl.tasks.simulate.calibrate import DONOR, MEASURED, TYPE, VALUES, Calibration, calibrate
+from scssl.tasks.simulate.calibrate import DONOR, MEASURED, TYPE, Calibration, calibrate
 from scssl.tasks.simulate.cells import Columns, read, settle
 from scssl.tasks.simulate.covariates import (
-    check_donors,
     depending,
     design,
     likenesses,
+    numbers_among,
     read_covariates,
     strata,
+    warn_of_unknown,
     within,
 )
 from scssl.tasks.simulate.learn import learn, pairs_donors
@@ -80,6 +83,8 @@ def test_covariances_are_as_before_and_as_they_are_by_each_covariate():
 def test_names_and_columns_of_a_linear_model():
     seen = table([("F", 60), ("M", 30.5), ("F", 30.5)])
     assert strata(seen).tolist() == ["sex=F, age=60", "sex=M, age=30.5", "sex=F, age=30.5"]
+    days = pd.DataFrame({"day": [20200101.0, 20200102.0]})
+    assert strata(days).tolist() == ["day=20200101", "day=20200102"]
     ages = np.array([60, 30.5, 30.5])
     expected = np.column_stack([[1, 0, 1], [0, 1, 0], (ages - ages.mean()) / ages.std()])
     np.testing.assert_allclose(design(seen, seen), expected)
@@ -92,19 +97,41 @@ def test_values_are_read_as_numbers_or_levels():
         {"sex": pd.Categorical(["F", None, "M"]), "age": [60, 30, np.nan], "smoker": [True, False, True]},
         index=["a", "b", "c"],
     )
-    found = read_covariates(obs, ["sex", "age", "smoker"], file="f.h5ad")
+    assert numbers_among(obs, ["sex", "age", "smoker"]) == ("age",)
+    found = read_covariates(obs, ["sex", "age", "smoker"], numbers=["age"], file="f.h5ad")
     assert found["sex"].tolist() == ["F", None, "M"]
     assert found["age"].tolist()[:2] == [60.0, 30.0]
     assert found.notna().all(axis=1).tolist() == [True, False, False]
     assert found["smoker"].tolist() == ["True", "False", "True"]
     with pytest.raises(DataError, match=r"f.h5ad: obs has no column 'bmi', a covariate; there are: sex, age"):
-        read_covariates(obs, ["bmi"], file="f.h5ad")
+        read_covariates(obs, ["bmi"], numbers=[], file="f.h5ad")
     with pytest.raises(DataError, match="'age' is infinite"):
-        read_covariates(obs.assign(age=np.inf), ["age"], file="f.h5ad")
-    donors = np.array(["d1", "d1", "d2"], dtype=object)
-    check_donors(found[["smoker"]].assign(smoker=["x", "x", "y"]), donors, file="f.h5ad")
-    with pytest.raises(DataError, match="covariate 'age' differs between the cells of donor 'd1'"):
-        check_donors(found[["age"]], donors, file="f.h5ad")
+        read_covariates(obs.assign(age=np.inf), ["age"], numbers=["age"], file="f.h5ad")
+
+
+@pytest.mark.parametrize("values", [[60, 30], ["60.0", "30"], pd.Categorical([60, 30]), np.array([60.0, 30.0])])
+def test_what_was_a_number_is_one_whatever_it_comes_as(values):
+    obs = pd.DataFrame({"age": values})
+    assert read_covariates(obs, ["age"], numbers=["age"], file="f")["age"].tolist() == [60.0, 30.0]
+
+
+@pytest.mark.parametrize("values", [[1, 2], ["1", "2"], pd.Categorical([1, 2]), np.array([1.0, 2.0])])
+def test_what_was_a_level_is_one_whatever_it_comes_as(values):
+    obs = pd.DataFrame({"site": values})
+    assert read_covariates(obs, ["site"], numbers=[], file="f")["site"].tolist() == ["1", "2"]
+
+
+def test_what_cannot_be_a_number_is_named():
+    with pytest.raises(DataError, match="f: covariate 'age' is a number, and 'old' is none"):
+        read_covariates(pd.DataFrame({"age": ["60", "old"]}), ["age"], numbers=["age"], file="f")
+
+
+def test_levels_in_other_words_are_warned_of(caplog):
+    seen = pd.DataFrame({"smoker": ["False", "True"], "age": [1.0, 2.0]})
+    warn_of_unknown(pd.DataFrame({"smoker": ["True"], "age": [9.0]}), seen, file="f")
+    assert not caplog.text
+    warn_of_unknown(pd.DataFrame({"smoker": ["0", "1"], "age": [9.0, 9.0]}), seen, file="f")
+    assert "none of the values of covariate 'smoker' (0, 1) was learned from (False, True)" in caplog.text
 
 
 def test_a_new_group_responds_as_those_of_its_value():
@@ -139,9 +166,23 @@ def test_simple_shifts_by_covariate():
     new = New(["a", "b"], ["", ""], before[:2], design(known, asked))
     # Effects of type, sex and age add up, also for a type of which no man was seen.
     np.testing.assert_allclose(additive(seen, new), [[2.0] * 3, [1.5] * 3], atol=1e-4)
-    found = matched_mean_shift(seen, new)
+    found = matched_mean_shift(
+        seen, New(["a", "b", "z"], [""] * 3, before[:3], design(known, table([("M", 2), ("M", 1), ("F", 1)])))
+    )
     np.testing.assert_allclose(found[0], change[3])
+    # Of the type, where it has no such group; of such groups, where nothing is known of the type.
     np.testing.assert_allclose(found[1], change[4])
+    np.testing.assert_allclose(found[2], (change[0] + change[4]) / 2)
+
+
+def test_what_goes_with_a_covariate_is_not_taken_for_the_donors():
+    known = table([("F", 0), ("M", 1), ("F", 2), ("M", 3), ("F", 4), ("M", 5), ("F", 6)])
+    donors = np.array([f"d{i}" for i in range(7)], dtype=object)
+    change = (known["sex"] == "F").to_numpy()[:, None] + known["age"].to_numpy()[:, None] * np.ones(3)
+    zeros = np.zeros((7, 3))
+    seen = Seen(np.full(7, "t", dtype=object), donors, zeros, change, np.zeros((2, 3)), design(known, known))
+    new = New(["t", "t"], ["x", "y"], zeros[:2], design(known, table([("F", 3), ("M", 6)])))
+    np.testing.assert_allclose(additive(seen, new), [[4.0] * 3, [6.0] * 3], atol=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -202,19 +243,17 @@ def test_without_donors_cells_are_grouped_by_covariates(by_sex, model):
     found = calibrate(cells, control="ctrl", case="stim", methods=["model"], axes=[TYPE, DONOR], seed=0)
     assert found.folds == {TYPE: 4, DONOR: 2}
     assert found.unit == "values of 'sex'"
-    said = found.describe("model", [found.axis(("type_1", "sex=x"), learned, known=False), DONOR])
+    assert found.axis(("type_1", "sex=x"), learned) == DONOR
+    said = found.describe("model", [DONOR], new_values=True)
     assert "for new values of 'sex' not calibrated, likely too small: 2 could be left out" in said
     assert "values of covariates not measured under the case" in said
     assert found.axis(("type_1", "sex=F"), learned) == MEASURED
     assert found.axis(("type_9", "sex=F"), learned) == TYPE
-    assert found.axis(("type_1", "sex=F"), learned, known=False) == VALUES
     assert Calibration.from_dict(found.to_dict()) == found
 
 
 def test_donors_of_one_condition_each_are_averaged_within_covariates(by_sex):
     """As with a disease: whoever has it was not measured without it."""
-    from dataclasses import replace
-
     cells = simulated_cells(by_sex)
     sick = np.isin(cells.donors, ["study_1_donor_1", "study_1_donor_3"])
     cells = replace(cells, covariates=by_sex.obs[["sex"]]).at(sick == (cells.condition == "stim"))
@@ -236,8 +275,6 @@ def test_donors_of_one_condition_each_are_averaged_within_covariates(by_sex):
 
 
 def test_too_many_groups_are_refused(by_sex, monkeypatch):
-    from dataclasses import replace
-
     cells = replace(simulated_cells(by_sex), covariates=by_sex.obs[["sex"]], donors=None)
     monkeypatch.setattr("scssl.tasks.simulate.learn.MOST_GROUPS", 7)
     with pytest.raises(DataError, match="8 groups of a cell type of the same sex are more than 7"):
@@ -252,13 +289,13 @@ def test_too_many_groups_are_refused(by_sex, monkeypatch):
         (["sex", "sex"], SettingsError, "'sex' is given twice"),
         (["same"], DataError, "covariate 'same' is 'x' for all cells"),
         (["condition"], SettingsError, "'condition' is given twice"),
-        (["own"], DataError, "covariate 'own' differs between the cells of donor"),
+        (["empty"], DataError, "no cell with obs\\['condition'\\] = 'ctrl' has a value of covariate 'empty'"),
     ],
 )
 def test_what_cannot_be_a_covariate(by_sex, model, covariates, error, words):
     adata = by_sex.copy()
     adata.obs["same"] = "x"
-    adata.obs["own"] = [f"{i % 2}" for i in range(adata.n_obs)]
+    adata.obs["empty"] = [None if name == "ctrl" else "x" for name in adata.obs["condition"]]
     with pytest.raises(error, match=words):
         Simulator(model).fit(adata, covariates=covariates, **GIVEN)
 
@@ -267,4 +304,27 @@ def test_a_method_of_covariates_needs_some(by_sex, model):
     with pytest.raises(SettingsError, match="with the same covariates, and none are given"):
         Simulator(model, method="matched mean shift").fit(by_sex, **GIVEN)
     columns = settle(by_sex, condition="condition", cell_type=None, donor=None, layer=None, covariates=["sex", "age"])
-    assert columns == Columns(condition="condition", cell_type="cell_type", donor="donor", covariates=("sex", "age"))
+    assert columns == Columns(
+        condition="condition", cell_type="cell_type", donor="donor", covariates=("sex", "age"), numbers=("age",)
+    )  # fmt: skip
+    # A number by any of its names.
+    cells = read(by_sex, model, columns=columns, layer=None, device="cpu")
+    assert cells.where("age", "10").sum() == cells.where("age", "10.0").sum() > 0
+
+
+def test_samples_of_a_donor_are_groups_of_their_own(by_sex):
+    """Where a covariate differs within donors, as a time does."""
+    cells = simulated_cells(by_sex)
+    late = np.arange(len(cells)) % 2 == 0
+    cells = replace(cells, covariates=pd.DataFrame({"time": np.where(late, "24h", "6h")}))
+    learned = learn(cells, control="ctrl", case="stim", brief=True)
+    assert {unit.split(", ")[1] for _, unit in learned.keys} == {"time=24h", "time=6h"}
+    assert {unit.split(", ")[0] for _, unit in learned.keys} <= set(cells.donors)
+    for number, (kind, unit) in enumerate(learned.keys):
+        donor, time = unit.split(", time=")
+        here = (cells.types == kind) & (cells.donors == donor) & (late == (time == "24h"))
+        sides = [bulk(cells.counts[here & (cells.condition == name)]).value for name in ("ctrl", "stim")]
+        np.testing.assert_allclose(learned.change[number], sides[1] - sides[0])
+    # A donor is left out with all of its samples.
+    found = calibrate(cells, control="ctrl", case="stim", methods=["model"], axes=[DONOR], seed=0)
+    assert found.folds == {DONOR: 4}

@@ -78,14 +78,18 @@ def type_mean_shift(seen: Seen, new: New) -> NDArray[np.float64]:
 
 
 def matched_mean_shift(seen: Seen, new: New) -> NDArray[np.float64]:
-    """Return the mean change of the type's groups with the same covariates; where there are none, of the type."""
+    """Return `type_mean_shift` among groups of the same covariates; where there are none, of the type's or of all."""
     found = type_mean_shift(seen, new)
     if seen.covariates is None or new.covariates is None:
         return found
     for i, (name, values) in enumerate(zip(new.types, new.covariates, strict=True)):
-        same = (seen.types == name) & (np.abs(seen.covariates - values) < 1e-9).all(axis=1)
-        if same.any():
-            found[i] = seen.change[same].mean(axis=0)
+        same = (np.abs(seen.covariates - values) < 1e-9).all(axis=1)
+        own = seen.types == name
+        if (same & own).any() or (same.any() and not own.any()):
+            alike = seen._replace(
+                **{part: getattr(seen, part)[same] for part in ("types", "donors", "before", "after")}
+            )
+            found[i] = type_mean_shift(alike, New([name], [""], new.before[i : i + 1]))[0]
     return found
 
 
@@ -116,9 +120,10 @@ def additive(seen: Seen, new: New) -> NDArray[np.float64]:
             row[1 + len(names) :] = [donor == other for other in whom]
         return rows if covariates is None else np.concatenate([rows, covariates], axis=1)
 
-    # The smallest of all solutions: effects of a kind sum to 0.
+    # The smallest of all solutions: effects of a kind sum to 0, and what goes with a covariate is not the donors'.
     X = columns(list(seen.types), list(seen.donors), seen.covariates)
-    penalty = np.diag([0.0] + [1e-6] * (X.shape[1] - 1))
+    n_own = 1 + len(names) + len(whom)
+    penalty = np.diag([0.0] + [1e-6] * (n_own - 1) + [1e-9] * (X.shape[1] - n_own))
     query = columns(new.types, new.donors, new.covariates)
     return np.asarray(query @ np.linalg.solve(X.T @ X + penalty, X.T @ seen.change))
 

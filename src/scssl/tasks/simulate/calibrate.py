@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scssl.tasks.simulate.predict import Moved
 
 LEVEL, Z90 = 0.9, 1.6448536
-TYPE, DONOR, BOTH, MEASURED, VALUES = "type", "donor", "type and donor", "measured", "values"
+TYPE, DONOR, BOTH, MEASURED = "type", "donor", "type and donor", "measured"
 AXES: Final = (TYPE, DONOR, BOTH)
 """What can be left out: types, units (donors, or else combinations of covariates), and types of units."""
 DONORS: Final = "donors"
@@ -94,11 +94,9 @@ class Calibration:
     widenings: dict[str, dict[str, Widening]] = field(default_factory=dict)
     """By method and axis; an axis that cannot be calibrated is missing."""
 
-    def axis(self, key: tuple[str, str], learned: Learned, *, known: bool = True) -> str:
-        """Return what is new about a group of a type and a unit; `known`: its values of covariates were measured."""
+    def axis(self, key: tuple[str, str], learned: Learned) -> str:
+        """Return what is new about a group of a type and a unit."""
         kind, unit = key
-        if not known:
-            return VALUES
         units = self.donors if learned.donors is None else learned.donors
         if kind not in learned.types:
             return BOTH if unit and unit not in units else TYPE
@@ -113,8 +111,8 @@ class Calibration:
         """Return the widening; None where nothing could be calibrated."""
         return self.widenings.get(method, {}).get(axis)
 
-    def describe(self, method: str, axes: Sequence[str]) -> str:
-        """Say how far stated uncertainties are to be believed, for groups of some axes."""
+    def describe(self, method: str, axes: Sequence[str], *, new_values: bool = False) -> str:
+        """Say how far stated uncertainties are to be believed, for groups of some axes, or of new covariates."""
         said = []
         for axis in (axis for axis in AXES if axis in axes):
             found, n, new = self.widening(method, axis), self.folds.get(axis, 0), self.words(axis)
@@ -135,7 +133,7 @@ class Calibration:
                 )
             else:
                 said.append(f"for new {new} not calibrated, likely too small")
-        if VALUES in axes:
+        if new_values:
             said.append("for values of covariates not measured under the case: not calibrated, likely too small")
         if MEASURED in axes:
             said.append("of groups measured under the case: not calibrated, as the model has it")
@@ -293,6 +291,8 @@ def _folds(
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Yield which cells are not looked at if they are case cells, and which of them are predicted."""
     rng = np.random.default_rng([13, seed])
+    # A donor is left out with all of its values.
+    cells = cells if cells.donors is None else replace(cells, covariates=None)
     units = cells.units
     if axis != TYPE and units is None:
         return

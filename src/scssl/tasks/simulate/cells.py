@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from scssl.corpus.sources.source import open_source
@@ -13,13 +14,12 @@ from scssl.errors import DataError, SettingsError
 from scssl.genes import harmonise
 from scssl.log import logger
 from scssl.tasks.annotate.labels import read_labels
-from scssl.tasks.simulate.covariates import check_donors, read_covariates, strata
+from scssl.tasks.simulate.covariates import numbers_among, read_covariates, strata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -43,6 +43,8 @@ class Columns:
     """None: nothing is known of donors."""
     covariates: tuple[str, ...] = ()
     """On which changes may depend."""
+    numbers: tuple[str, ...] = ()
+    """Those of the covariates that are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,7 +63,7 @@ class Cells:
     var: pd.DataFrame
     file: str
     covariates: pd.DataFrame | None = None
-    """(n_cells, n_covariates), one value per donor where donors are known; None without any."""
+    """(n_cells, n_covariates); None without any."""
 
     def __len__(self) -> int:
         return int(self.counts.shape[0])
@@ -93,8 +95,11 @@ class Cells:
 
     @property
     def units(self) -> NDArray[np.object_] | None:
-        """(n_cells,) what the cells of a type are divided by: donors, or else combinations of covariates, if any."""
-        return self.strata if self.donors is None else self.donors
+        """(n_cells,) what cells of a type are divided by: donors and combinations of covariates; None without both."""
+        strata = self.strata
+        if self.donors is None or strata is None:
+            return strata if self.donors is None else self.donors
+        return np.array([f"{donor}, {values}" for donor, values in zip(self.donors, strata, strict=True)], dtype=object)
 
     def groups(self) -> list[tuple[tuple[str, str], NDArray[np.int64]]]:
         """Return ((type, unit), rows) of each group; the unit is "" where nothing is known of donors and covariates."""
@@ -113,7 +118,7 @@ class Cells:
             If there is no such column, or no cell has the value.
         """
         names = _names(self.obs, column, file=self.file)
-        found = np.asarray(names == value)
+        found = _matching(names, value)
         if not found.any():
             message = f"{self.file}: no cell has obs[{column!r}] = {value!r}; there are: {_listed(names)}"
             raise DataError(message)
@@ -172,7 +177,10 @@ def settle(
             message = f"{name!r} is given twice: condition, cell type, donor and covariates are different columns"
             raise SettingsError(message)
         taken.append(name)
-    return Columns(condition=condition, cell_type=found[TYPE], donor=found[DONOR], covariates=tuple(covariates))
+    return Columns(
+        condition=condition, cell_type=found[TYPE], donor=found[DONOR], covariates=tuple(covariates),
+        numbers=numbers_among(obs, covariates),
+    )  # fmt: skip
 
 
 def check_asked(
@@ -207,7 +215,7 @@ def check_asked(
         obs, file = source.obs, source.file
     for column, value in [*((columns.condition, name) for name in conditions), *([held] if held else [])]:
         names = _names(obs, column, file=file)
-        if not (names == value).any():
+        if not _matching(names, value).any():
             message = f"{file}: no cell has obs[{column!r}] = {value!r}; there are: {_listed(names)}"
             raise DataError(message)
 
@@ -231,9 +239,12 @@ def read(data: AnnData | Path | str, model: CellModel, *, columns: Columns, laye
     Raises
     ------
     DataError
-        If the values are not counts, the genes do not fit the model, a column is missing, or a covariate differs
-        between cells of a donor.
+        If the values are not counts, the genes do not fit the model, a column is missing, or no cell of a condition
+        has a value of a covariate.
     """
+    if columns.covariates:
+        with open_source(data, layer=layer) as source:
+            read_covariates(source.obs, columns.covariates, numbers=columns.numbers, file=source.file)
     # Also says whether the values are counts, and in the usual words what to do if they are not.
     codes = model.embed(data, layer=layer, device=device)
     with open_source(data, layer=layer) as source:
@@ -250,12 +261,20 @@ def read(data: AnnData | Path | str, model: CellModel, *, columns: Columns, laye
     if columns.cell_type is not None:
         types = read_labels(obs, columns.cell_type, file=file).to_numpy(dtype=object)
     donors = None if columns.donor is None else _names(obs, columns.donor, file=file)
-    covariates = read_covariates(obs, columns.covariates, file=file) if columns.covariates else None
+    covariates = None
+    if columns.covariates:
+        covariates = read_covariates(obs, columns.covariates, numbers=columns.numbers, file=file)
     usable = np.asarray(counts.sum(axis=1)).ravel() > 0
     for names in (condition, types, donors):
         if names is not None:
             usable &= np.array([name is not None for name in names])
     if covariates is not None:
+        for name, missing in covariates.isna().items():
+            for one in sorted(set(condition[usable])):
+                if missing[usable & (condition == one)].all():
+                    of = f" with obs[{columns.condition!r}] = {one!r}" if columns.condition else ""
+                    message = f"{file}: no cell{of} has a value of covariate {name!r}; fill it in, or leave it out"
+                    raise DataError(message)
         usable &= covariates.notna().all(axis=1).to_numpy()
     if not usable.all():
         also = "".join(f", {name}" for name in columns.covariates)
@@ -265,10 +284,7 @@ def read(data: AnnData | Path | str, model: CellModel, *, columns: Columns, laye
         counts=counts, codes=codes, condition=condition, types=types, donors=donors, obs=obs,
         var=var.iloc[np.flatnonzero(is_gene)], file=file, covariates=covariates,
     )  # fmt: skip
-    cells = cells if usable.all() else cells.at(usable)
-    if cells.covariates is not None and cells.donors is not None:
-        check_donors(cells.covariates, cells.donors, file=file)
-    return cells
+    return cells if usable.all() else cells.at(usable)
 
 
 def check_condition(cells: Cells, name: str, *, column: str) -> None:
@@ -314,6 +330,16 @@ def parse_where(text: str) -> tuple[str, str]:
         message = f"{text!r} is not understood; give COL=VALUE, such as cell_type=B or donor=D3"
         raise SettingsError(message)
     return column.strip(), value.strip()
+
+
+def _matching(names: NDArray[np.object_], value: str) -> NDArray[np.bool_]:
+    """(n_cells,) where a name is a value; of numbers, 40 and 40.0 are the same."""
+    found = np.asarray(names == value)
+    try:
+        number = float(value)
+    except ValueError:
+        return found
+    return found | (pd.to_numeric(pd.Series(names), errors="coerce") == number).to_numpy(dtype=bool)
 
 
 def _names(obs: pd.DataFrame, column: str, *, file: str) -> NDArray[np.object_]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scssl.errors import DataError
+from scssl.log import logger
 from scssl.tasks.compare.layout import is_number
 
 if TYPE_CHECKING:
@@ -19,7 +20,20 @@ SHARED: Final = 0.5
 """Part of what a covariate may change that only groups of like values have in common."""
 
 
-def read_covariates(obs: pd.DataFrame, columns: Sequence[str], *, file: str) -> pd.DataFrame:
+def numbers_among(obs: pd.DataFrame, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return which covariates are numbers, rather than levels.
+
+    Parameters
+    ----------
+    obs
+        Of the cells that are learned from.
+    columns
+        Of `obs`.
+    """
+    return tuple(name for name in columns if is_number(obs[name]))
+
+
+def read_covariates(obs: pd.DataFrame, columns: Sequence[str], *, numbers: Sequence[str], file: str) -> pd.DataFrame:
     """Return covariates of cells: numbers as float64, levels as text, None or NaN where there is no value.
 
     Parameters
@@ -28,13 +42,15 @@ def read_covariates(obs: pd.DataFrame, columns: Sequence[str], *, file: str) -> 
         Of the cells.
     columns
         Of `obs`.
+    numbers
+        Which of them are numbers, whatever type they have here.
     file
         To be named in errors.
 
     Raises
     ------
     DataError
-        If a column is not there, or a number is infinite.
+        If a column is not there, or a value is no number or infinite.
     """
     found: dict[str, pd.Series] = {}
     for name in columns:
@@ -42,52 +58,55 @@ def read_covariates(obs: pd.DataFrame, columns: Sequence[str], *, file: str) -> 
             there = ", ".join(map(str, obs.columns)) or "none"
             message = f"{file}: obs has no column {name!r}, a covariate; there are: {there}"
             raise DataError(message)
-        column = obs[name]
-        if is_number(column):
-            found[name] = column.astype(np.float64)
+        column = obs[name].astype(object)
+        column = column.where(column.notna(), None)
+        if name in numbers:
+            found[name] = pd.to_numeric(column, errors="coerce").astype(np.float64)
+            odd = column[found[name].isna() & column.notna()]
+            if len(odd):
+                message = f"{file}: covariate {name!r} is a number, and {odd.iloc[0]!r} is none"
+                raise DataError(message)
             if np.isinf(found[name]).any():
                 message = f"{file}: covariate {name!r} is infinite for some cells; leave these out or give a number"
                 raise DataError(message)
         else:
-            values = column.astype(object)
-            found[name] = values.map(str, na_action="ignore").where(values.notna(), None)
+            found[name] = column.map(_level, na_action="ignore").astype(object).where(column.notna(), None)
     return pd.DataFrame(found, index=obs.index)
 
 
-def check_donors(values: pd.DataFrame, donors: NDArray[np.object_], *, file: str) -> None:
-    """Make sure that covariates say something about donors.
+def _level(value: object) -> str:
+    """Return a level as text: 1, 1.0 and "1" are the same."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def warn_of_unknown(values: pd.DataFrame, seen: pd.DataFrame, *, file: str) -> None:
+    """Warn where no level of a covariate is among those that were learned from: likely the same in other words.
 
     Parameters
     ----------
     values
         Covariates of cells.
-    donors
-        (n_cells,) names.
+    seen
+        Of the groups that were learned from.
     file
-        To be named in errors.
-
-    Raises
-    ------
-    DataError
-        If a covariate differs between cells of a donor.
+        To be named.
     """
-    for name in values.columns:
-        first = values[name].groupby(donors.astype(str)).transform("first")
-        several = (values[name] != first).to_numpy()
-        if several.any():
-            donor = donors[several][0]
-            message = (
-                f"{file}: covariate {name!r} differs between the cells of donor {donor!r}; where donors are known, a "
-                "covariate says something about them (sex, age). For what differs between samples of a donor, leave "
-                "out the donors: --donor none, in Python donor='none'"
-            )
-            raise DataError(message)
+    for name in seen.columns:
+        levels, known = (sorted(set(table[name].astype(str))) for table in (values, seen))
+        if seen[name].dtype.kind != "f" and not set(levels) & set(known):
+            logger.warning(
+                "%s: none of the values of covariate %r (%s) was learned from (%s): nothing is known of how such cells "
+                "differ. Where it is the same in other words, rename it", file, name, ", ".join(levels[:6]),
+                ", ".join(known[:6]),
+            )  # fmt: skip
 
 
 def strata(values: pd.DataFrame) -> NDArray[np.object_]:
     """Return (n,) names of the combinations of values, such as ``"sex=F, age=60"``."""
     parts = [
-        [f"{name}={value:g}" if values[name].dtype.kind == "f" else f"{name}={value}" for value in values[name]]
+        [f"{name}={value:.15g}" if values[name].dtype.kind == "f" else f"{name}={value}" for value in values[name]]
         for name in values.columns
     ]
     return np.array([", ".join(row) for row in zip(*parts, strict=True)], dtype=object)

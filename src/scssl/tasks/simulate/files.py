@@ -83,7 +83,7 @@ def read(path: Path) -> tuple[SimulatorSettings, Fitted]:
         fitted = Fitted(
             model=read_model(path),
             genes=genes,
-            columns=Columns(**content["columns"] | {"covariates": tuple(content["columns"].get("covariates", ()))}),
+            columns=_columns(content["columns"]),
             control=content["control"],
             learned=learned,
             verdicts={str(one["case"]): _verdict(one["verdict"]) for one in conditions},
@@ -115,6 +115,11 @@ def _learned(arrays: dict[str, NDArray[Any]], number: int, one: dict[str, Any], 
         types=list(one["types"]), donors=one["donors"], unevenness=float(one["unevenness"]), space=space,
         covariates=None if covariates is None else _covariates(covariates, n_groups=n_groups), **found,
     )  # fmt: skip
+
+
+def _columns(content: dict[str, Any]) -> Columns:
+    several = {name: tuple(map(str, content.get(name, ()))) for name in ("covariates", "numbers")}
+    return Columns(**content | several)
 
 
 def _covariates(content: dict[str, list[Any]], *, n_groups: int) -> pd.DataFrame:

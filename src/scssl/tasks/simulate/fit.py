@@ -15,7 +15,7 @@ from scssl.tasks.simulate import cells as reading
 from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, LATENT, MATCHED, NO_CHANGE, SHIFTS
 from scssl.tasks.simulate.calibrate import Calibration, calibrate
 from scssl.tasks.simulate.cells import Cells, check_condition, parse_where, settle
-from scssl.tasks.simulate.covariates import within
+from scssl.tasks.simulate.covariates import warn_of_unknown, within
 from scssl.tasks.simulate.fitted import Fitted, Recipe, doses_of, recipe, same_genes
 from scssl.tasks.simulate.judge import FALLBACK, LEAST_FOLDS, Verdict, compare, judge
 from scssl.tasks.simulate.learn import Learned, learn
@@ -126,9 +126,10 @@ def _folds(
     if held is not None and held[0] not in (columns.cell_type, columns.donor):
         return np.asarray(cells.obs[held[0]].astype(str).to_numpy(dtype=object)), f"values of {held[0]!r}"
     by_type = (cells.types, "cell types")
-    if cells.units is None:
+    units, words = (cells.strata, cells.strata_words) if cells.donors is None else (cells.donors, "donors")
+    if units is None:
         return by_type
-    by_unit = (cells.units, cells.strata_words if cells.donors is None else "donors")
+    by_unit = (units, words)
     if held is not None:
         return by_type if held[0] == columns.cell_type else by_unit
     is_control = cells.condition == control
@@ -162,9 +163,7 @@ def simulate(
         method = _method(fitted, one, settings)
         moved = _moved(fitted, one, targets, train=train, seed=seed, needed=method)
         learned = fitted.learned[one.parts[0][1]]
-        populations = populate(
-            method, moved, targets, learned=learned, seed=seed
-        )  # fmt: skip
+        populations = populate(method, moved, targets, learned=learned, seed=seed)
         counts.append(sp.vstack(populations, format="csr")[order])
         known = set(learned.keys)
         obs.append(
@@ -266,12 +265,18 @@ def _control_cells(
         # Every cell is taken for a control cell then.
         columns = replace(columns, condition="")
     cells = reading.read(query, fitted.model, columns=columns, layer=layer, device=device)
+    if cells.covariates is not None:
+        warn_of_unknown(cells.covariates, _seen_values(fitted), file=cells.file)
     if there:
         check_condition(cells, fitted.control, column=columns.condition)
         cells = cells.at(cells.condition == fitted.control)
     if where is not None:
         cells = cells.at(cells.where(*parse_where(where)))
     return same_genes(fitted, cells)
+
+
+def _seen_values(fitted: Fitted) -> pd.DataFrame:
+    return pd.concat([one.covariates for one in fitted.learned.values() if one.covariates is not None])
 
 
 def _method(fitted: Fitted, one: Recipe, settings: SimulatorSettings) -> str:
@@ -306,27 +311,24 @@ def _widened(
     widths, said, keys = sd.copy(), [], list(zip(targets.types, targets.donors, strict=True))
     for _, name in one.parts:
         known = fitted.calibrations.get(name, Calibration())
-        axes = [
-            known.axis(key, fitted.learned[name], known=bool(here))
-            for key, here in zip(keys, _known_values(fitted.learned[name], targets), strict=True)
-        ]
+        axes = [known.axis(key, fitted.learned[name]) for key in keys]
         for number, axis in enumerate(axes):
             if (found := known.widening(method, axis)) is not None:
                 widths[number] = np.maximum(widths[number], found.widen(sd[number]))
-        said.append(known.describe(method, axes))
+        said.append(known.describe(method, axes, new_values=_new_values(fitted, fitted.learned[name], targets)))
     if one.case not in fitted.learned:
         return widths, "not calibrated for what was not measured itself, likely too small; widened as its parts"
     return widths, said[0]
 
 
-def _known_values(learned: Learned, targets: Targets) -> NDArray[np.bool_]:
-    """(n_groups,) whether the values of covariates are among those that were measured under both conditions."""
-    if learned.covariates is None:
-        return np.ones(len(targets.groups), dtype=bool)
-    return within(targets.covariates, learned.covariates)
+def _new_values(fitted: Fitted, learned: Learned, targets: Targets) -> bool:
+    """Say whether values of covariates were not measured under both conditions, and not among what was left out."""
+    if learned.covariates is None or (fitted.columns.donor is None and len(learned.covariates.columns) == 1):
+        return False
+    return not within(targets.covariates, learned.covariates).all()
 
 
 def _keys(cells: Cells, learned: Learned) -> list[tuple[str, str]]:
-    units = cells.strata if learned.donors is None else cells.donors
+    units = cells.strata if learned.donors is None else cells.units
     names = [""] * len(cells) if units is None else map(str, units)
     return list(zip(map(str, cells.types), names, strict=True))

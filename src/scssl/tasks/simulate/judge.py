@@ -125,7 +125,7 @@ def compare(
 
 
 def paired(control: Cells, truth: Cells) -> tuple[Cells, dict[tuple[str, str], NDArray[np.int64]]]:
-    """Match control with measured cells: by type and donor where most can be scored so, else by type alone.
+    """Match control with measured cells: by type and donor where most can be scored so, else by type (and covariates).
 
     Parameters
     ----------

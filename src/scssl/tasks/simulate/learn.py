@@ -26,7 +26,7 @@ LEAST_CELLS: Final = 5
 """Of a group under each condition, to learn from it."""
 MOST_GROUPS: Final = 48
 """Of more groups of a type and a donor, donors are averaged within types (of a combination of covariates). Keeping them
-apart predicts better, in time that goes with their number's third power."""
+apart predicts the means of genes better, in time that goes with their number's third power."""
 SPACE_CELLS: Final = 4000
 """Cells that the space for comparing populations is found from, at most."""
 

@@ -64,6 +64,7 @@ class Simulation:
         """
         from anndata import AnnData
 
+        from scssl.tasks.output import undivided
         from scssl.tasks.simulate.beside import to_tables
 
         # Smallest type that holds the counts and that every tool reads.
@@ -73,7 +74,7 @@ class Simulation:
         adata.varm[f"{keys.CHANGE}_sd"] = self.sd.set_axis(adata.var_names)
         settings = dict(self.settings)
         # A slash in a name would divide it, in the file.
-        settings["cases"] = {name.replace("/", "|"): {"case": name, **one} for name, one in settings["cases"].items()}
+        settings["cases"] = undivided({name: {"case": name, **one} for name, one in settings["cases"].items()})
         if scores is not None:
             settings["scores"] = scores.methods.reset_index()
         if beside:

@@ -80,7 +80,7 @@ def simulate(
         Column with the donors; donor if there are several. "none" for none.
     covariates
         Columns with what a change may depend on, separated by commas: numbers (age) as such, others (sex, tissue) as
-        levels. One value per donor; with --donor none, of any cells.
+        levels. What differs within donors divides their cells.
     where
         COL=VALUE: only these control cells are simulated. All by default, or those held out.
     method

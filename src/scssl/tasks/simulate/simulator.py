@@ -106,7 +106,7 @@ class Simulator(SavedTask[SimulatorSettings, "Fitted"]):
             Column with the donors; None for ``"donor"`` if it has several, ``"none"`` for none.
         covariates
             Columns with what a change may depend on, such as sex, age (a number) or tissue: cells of like values
-            respond more alike, as far as that is seen. Where donors are known, one value per donor.
+            respond more alike, as far as that is seen. What differs within donors divides their cells.
         hold_out
             ``"COL=VALUE"``: case cells of that value are not looked at. What the verdict leaves out is values of COL.
         layer
@@ -120,7 +120,7 @@ class Simulator(SavedTask[SimulatorSettings, "Fitted"]):
         ------
         DataError
             If the values are not counts, a column or condition is missing, no group was seen under both conditions,
-            or a covariate has one value only, or several for a donor.
+            or a covariate has no value, or one only.
         SettingsError
             If control and case are the same, or a column is given twice.
         """

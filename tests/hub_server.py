@@ -29,6 +29,8 @@ class Hub:
     """File name -> bytes after which the connection breaks, once."""
     lies: dict[str, bytes] = field(default_factory=dict)
     """File name -> what is sent in its place."""
+    meanwhile: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """Repository -> files that somebody else commits, once, while a commit is being sent."""
     url: str = ""
 
     def add(self, repo, folder, *, more=None):
@@ -150,6 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts == ["api", "repos", "create"]:
             self.create(json.loads(body))
         elif parts[4:5] == ["preupload"]:
+            repo = "/".join(parts[2:4])
+            if repo in self.hub.meanwhile:
+                self.hub.repos[repo].append({**self.hub.repos[repo][-1], **self.hub.meanwhile.pop(repo)})
             files = [{**f, "uploadMode": "lfs" if f["path"].endswith(LARGE) else "regular", "shouldIgnore": False}
                      for f in json.loads(body)["files"]]  # fmt: skip
             self.answer({"files": files})
@@ -172,6 +177,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def commit(self, repo, lines):
         files = dict(self.hub.repos[repo][-1])
+        seen = next(line["value"].get("parentCommit") for line in lines if line["key"] == "header")
+        if seen not in (None, self.hub.sha(repo, len(self.hub.repos[repo]) - 1)):
+            self.answer({"error": "A commit has happened since. Please refresh and try again."}, status=412)
+            return
         for line in lines:
             if line["key"] == "file":
                 files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])

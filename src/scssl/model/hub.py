@@ -35,7 +35,7 @@ from scssl.model.hub_client import (
     understood,
     unreachable,
 )
-from scssl.model.hub_earlier import left_over
+from scssl.model.hub_earlier import outdated
 from scssl.model.hub_kinds import FILES, NEEDED, largest, taken, taken_in
 from scssl.model.hub_out import check_out, copy_out
 from scssl.words import count
@@ -99,7 +99,8 @@ def push(
 ) -> str:
     """Publish a model on the hub, with its card.
 
-    Files of what scssl published in the same place before are replaced, or removed; files of others stay.
+    Files of what scssl published in the same place before are replaced, or removed; files of others stay. Nothing is
+    published if the repository changes meanwhile.
 
     Parameters
     ----------
@@ -208,11 +209,14 @@ def upload(folder: Path, names: Sequence[str], *, target: HubId, licence: str, p
     with understood(target, doing="uploaded to"), bars(hub):
         client.create_repo(target.repo, private=private, exist_ok=True)
         operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
-        stale = left_over(hub, client, target, names=names)
-        if stale:
-            announce(f"removing what was published there before: {', '.join(stale)}")
-        operations += [hub.CommitOperationDelete(path_in_repo=name, is_folder=False) for name in stale]
-        done = client.create_commit(target.repo, operations=operations, commit_message=description)
+        earlier = outdated(hub, client, target, names=names)
+        if earlier.files:
+            announce(f"removing what was published there before: {', '.join(earlier.files)}")
+        operations += [hub.CommitOperationDelete(path_in_repo=name, is_folder=False) for name in earlier.files]
+        # The hub refuses it, should somebody have changed what was looked at.
+        done = client.create_commit(
+            target.repo, operations=operations, commit_message=description, parent_commit=earlier.commit
+        )
     return f"{target.repo}@{done.oid}"
 
 

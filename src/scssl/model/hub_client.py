@@ -101,6 +101,8 @@ def understood(wanted: HubId | None, *, doing: str) -> Iterator[None]:
     except (errors.HfHubHTTPError, errors.LocalTokenNotFoundError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         fix = "log in with: hf auth login" if status in (401, 403, None) else "try again later"
+        if status == 412:
+            fix = "somebody changed it meanwhile: look at what is there now, and try again"
         message = f"{what} {where} (status {status}); {fix}"
         raise DataError(message) from error
     except (*transport, OSError, ValueError, RuntimeError) as error:

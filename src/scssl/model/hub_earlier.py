@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from scssl.model.files import CONFIG, FORMAT
 from scssl.model.hub_client import LIBRARY, endpoint
-from scssl.model.hub_kinds import INSIDE, MODEL, files_of, kinds_of, largest
+from scssl.model.hub_kinds import INSIDE, MODEL, TASKS, files_of, kinds_of, largest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scssl.model.hub_client import HubId
 
+ANNOTATOR: Final = "an annotator"
+PUSHED: Final = {
+    MODEL: {CONFIG: FORMAT},
+    ANNOTATOR: {f"{INSIDE}/{CONFIG}": FORMAT, TASKS[ANNOTATOR][0]: "scssl-annotator"},
+}
+"""Kinds that scssl publishes, with the files that say what they are, and the ``format`` that these have."""
 
-def left_over(hub: Any, client: Any, target: HubId, *, names: Iterable[str]) -> list[str]:
-    """Return the files of models and saved tasks in a repository that are not written again.
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What a repository held when it was looked at."""
+
+    files: list[str]
+    """Those that scssl published, or would have, and that are not written again."""
+    commit: str | None
+    """In which they are; None if the hub does not say."""
+
+
+def outdated(hub: Any, client: Any, target: HubId, *, names: Iterable[str]) -> Earlier:
+    """Return the files of published models and annotators in a repository that are not written again.
 
     Those of a model would make a model of an annotator beside them; others would only never be read.
 
@@ -33,29 +51,36 @@ def left_over(hub: Any, client: Any, target: HubId, *, names: Iterable[str]) -> 
 
     Returns
     -------
-    list of str
-        Only files that scssl itself writes, of what it can load: whatever else is there is its owner's.
+    Earlier
+        Only files that a push itself writes. Whatever else is there is its owner's: also saved tasks of other kinds,
+        which somebody uploaded by hand, and the models in them.
     """
     info = client.model_info(target.repo, files_metadata=True)
     sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or []}
+    there, written = kinds_of(sizes), set(names)
     found: set[str] = set()
-    for kind in kinds_of(sizes):
-        stale = {name for name in files_of(kind) if name in sizes}.difference(names)
-        config = CONFIG if kind == MODEL else f"{INSIDE}/{CONFIG}"
-        if stale and sizes[config] <= largest(config) and _is_ours(hub, target.repo, config, commit=info.sha):
+    for kind, formats in PUSHED.items():
+        stale = {name for name in files_of(kind) if name in sizes} - written
+        if kind != MODEL and f"{INSIDE}/{CONFIG}" not in written and set(there).difference(PUSHED):
+            # The model within is also that of the other task.
+            stale = {name for name in stale if not name.startswith(f"{INSIDE}/")}
+        if kind in there and stale and all(
+            sizes[file] <= largest(file) and _format(hub, target.repo, file, commit=info.sha) == wanted
+            for file, wanted in formats.items()
+        ):  # fmt: skip
             found |= stale
-    return sorted(found)
+    return Earlier(files=sorted(found), commit=info.sha)
 
 
-def _is_ours(hub: Any, repo: str, config: str, *, commit: str) -> bool:
-    """Whether a config is that of a model of scssl: other libraries have files of the same names."""
+def _format(hub: Any, repo: str, file: str, *, commit: str) -> Any:
+    """Return what a file says that it is: other libraries have files of the same names."""
     with tempfile.TemporaryDirectory() as scratch:
         # Not in the cache, where it would look like the beginning of a model.
         path = hub.hf_hub_download(
-            repo, config, revision=commit, local_dir=scratch, endpoint=endpoint(), library_name=LIBRARY
+            repo, file, revision=commit, local_dir=scratch, endpoint=endpoint(), library_name=LIBRARY
         )
         try:
             content = json.loads(Path(path).read_bytes())
         except (ValueError, RecursionError):
-            return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
+            return None
+    return content.get("format") if isinstance(content, dict) else None

@@ -12,8 +12,9 @@ import pytest
 
 import scssl
 from scssl.cli.app import main
-from scssl.errors import FormatError, MissingExtraError, SettingsError
+from scssl.errors import DataError, FormatError, MissingExtraError, SettingsError
 from scssl.model.hub import list_cached, pull, push
+from scssl.model.hub_earlier import PUSHED
 from scssl.model.hub_kinds import MODEL, TASKS, files_of, kind_of, taken
 from scssl.tasks import Annotator
 
@@ -163,6 +164,7 @@ def test_the_files_of_a_task_are_those_that_it_writes(task):
     module = import_module(f"scssl.tasks.{task}.files")
     arrays = [value for value in vars(module).values() if isinstance(value, str) and value.endswith(".safetensors")]
     assert TASKS[module.KIND.named] == (module.KIND.settings, *arrays)
+    assert PUSHED.get(module.KIND.named, {}).get(module.KIND.settings) in (None, module.KIND.format)
 
 
 def test_a_kind_replaces_none_but_its_own(published, saved, tmp_path):
@@ -218,6 +220,43 @@ def test_files_of_another_library_stay(hub, saved, config, monkeypatch):
     hub.repos["lab/blood"] = [dict(theirs)]
     Annotator.load(saved[0]).push("lab/blood", licence="mit")
     assert {name: hub.repos["lab/blood"][-1][name] for name in theirs} == theirs
+
+
+@pytest.mark.parametrize("kind", [*TASKS, "an annotator of another library"])
+def test_saved_tasks_that_somebody_uploaded_stay(hub, saved, kind):
+    """A push publishes models and annotators only, so no other task there can be of one."""
+    model = {f"model/{file.name}": file.read_bytes() for file in (saved[0] / "model").iterdir()}
+    own = dict.fromkeys(TASKS.get(kind, TASKS["an annotator"]), b'{"format": "scssl-integrator"}')
+    if kind == "an annotator":
+        own = {name: (saved[0] / name).read_bytes() for name in own}
+    hub.repos["lab/blood"] = [{**model, **own}]
+    push(saved[0] / "model", to="lab/blood", licence="mit")
+    stays = kind != "an annotator"
+    assert {name in hub.repos["lab/blood"][-1] for name in (*own, *model)} == {stays}
+
+
+def test_a_model_that_two_tasks_have_in_common_stays(hub, saved):
+    annotator = Annotator.load(saved[0])
+    annotator.push("lab/blood", licence="mit")
+    other = {"integrator.json": b"{}", "study.safetensors": b"x"}
+    hub.repos["lab/blood"][-1].update(other)
+    push(saved[0] / "model", to="lab/blood", licence="mit")
+    gone = set(TASKS["an annotator"])
+    model = {"config.json", "genes.tsv", "model.safetensors"}
+    assert set(hub.repos["lab/blood"][-1]) == (FILES - gone) | set(other) | model
+    # The annotator's own model is in place of theirs.
+    annotator.push("lab/blood", licence="mit")
+    assert set(hub.repos["lab/blood"][-1]) == FILES | set(other)
+
+
+def test_what_changes_while_it_is_looked_at_is_not_overwritten(hub, saved):
+    model = saved[0] / "model"
+    push(model, to="lab/blood", licence="mit")
+    hub.meanwhile["lab/blood"] = {"config.json": b"theirs"}
+    with pytest.raises(DataError, match="somebody changed it meanwhile"):
+        Annotator.load(saved[0]).push("lab/blood", licence="mit")
+    assert hub.repos["lab/blood"][-1]["config.json"] == b"theirs"
+    assert "annotator.json" not in hub.repos["lab/blood"][-1]
 
 
 def test_an_interrupted_copy_leaves_what_was_there(published, tmp_path, monkeypatch):

@@ -29,6 +29,8 @@ TEXTS: Final = ("genes", "programmes", "ontology")
 """Options that take a file or a word."""
 WORDS: Final = ("all", "measured", "human", "mouse", "union", "intersection", "bundled", "none")
 """What these words mean comes before files of the same name."""
+MAX_BYTES: Final = 2**20
+"""Files of settings that are larger are not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,8 @@ def command_again(ran: Mapping[str, Any], *, scratch: Path) -> Again:
     Raises
     ------
     UnrepeatableError
-        If it is no command that can be given again, its folder is gone, or a model is on the hub alone.
+        If it is no command that can be given again, its folder is gone, its settings are in what is no file or too
+        large a one, or a model is on the hub alone.
     """
     name, bound = _parsed(ran)
     start = expanded(str(ran.get("folder", "")))
@@ -147,7 +150,16 @@ def _config(file: Path, *, start: Path, scratch: Path) -> Path:
     import yaml
 
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        # The command would wait for a pipe, and read a device for ever.
+        if file.exists() and not file.is_file():
+            message = f"its file of settings, {file}, is a folder, a pipe or a device"
+            raise UnrepeatableError(message)
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            message = f"its file of settings, {file}, is larger than settings ever are ({MAX_BYTES:,} bytes)"
+            raise UnrepeatableError(message)
+        values = yaml.safe_load(content.decode())
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         # The command says it better.
         return file

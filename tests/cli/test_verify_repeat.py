@@ -21,8 +21,9 @@ from scssl.cli._repeat import repeat
 from scssl.cli._repeat_command import UnrepeatableError, command_again
 from scssl.cli._repeat_compare import _far, _of_scores, _of_tables, differences
 from scssl.cli._repeat_outcome import ASK, settled
+from scssl.cli._verify import verify_run
 from scssl.cli.app import main
-from scssl.model.capsule import Finding, check_inputs, describe_input
+from scssl.model.capsule import Finding, check_inputs, describe_input, write_capsule
 
 
 @pytest.fixture
@@ -173,6 +174,22 @@ def test_files_in_a_file_of_settings_are_where_they_were(tmp_path):
     assert given("f") == start / "own.yaml"
 
 
+def test_settings_that_are_no_file_are_not_read(tmp_path, given):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "large.yaml").write_text("#" * (_repeat_command.MAX_BYTES + 1))
+    (tmp_path / "own.yaml").write_text("#" * _repeat_command.MAX_BYTES)
+    (tmp_path / "link.yaml").symlink_to("pipe.yaml")
+    for name, text in {"pipe": "a pipe", "folder": "a pipe", "link": "a pipe", "large": "larger than"}.items():
+        command = f"scssl pretrain cells --out model --config {name}.yaml"
+        finding = repeat(tmp_path, {"command": command, "folder": str(tmp_path)})
+        assert (finding.state, text in finding.text) == ("unknown", True)
+        assert f"{name}.yaml" in finding.text
+    assert given == []
+    repeat(tmp_path, {"command": "scssl pretrain cells --out model --config own.yaml", "folder": str(tmp_path)})
+    assert len(given) == 1
+
+
 @pytest.mark.parametrize(
     ("then", "now", "far"),
     [
@@ -196,22 +213,34 @@ def test_numbers_are_the_same_up_to_rounding(then, now, far):
 
 
 @pytest.mark.parametrize(
-    ("state", "after", "text"),
-    [("same", "same", "came out as before"), ("differs", "unknown", "under repeated"),
-     ("unknown", "unknown", "could not be given again")],
+    ("state", "scored", "after", "text"),
+    [("same", True, "same", "came out as before"), ("same", False, "unknown", "not recomputed: the run recorded no"),
+     ("differs", True, "unknown", "under repeated"), ("unknown", False, "unknown", "could not be given again")],
 )  # fmt: skip
-def test_no_check_asks_for_what_was_just_done(state, after, text):
+def test_no_check_asks_for_what_was_just_done(state, scored, after, text):
     asking = Finding(what="metrics", state="unknown", text=f"not recomputed: {ASK}")
     partly = Finding(what="metrics", state="same", text=f"5 answers; the tests: {ASK}")
     other = Finding(what="data", state="unknown", text="is no longer there")
     repeated = Finding(what="repeated", state=state, text="x")
-    found = settled([("a", asking), ("b", asking), ("b", partly), ("b", other)], repeated, place="b")
+    found = settled([("a", asking), ("b", asking), ("b", partly), ("b", other)], repeated, place="b", scored=scored)
     assert [finding.state for _, finding in found] == ["unknown", after, "same", "unknown", state]
     assert not any("--repeat" in finding.text for _, finding in found)
     assert "(b)" in found[0][1].text
     assert text in found[1][1].text
     assert found[2][1].text.startswith("5 answers; the tests: ")
     assert found[3][1] == other
+
+
+@pytest.mark.parametrize(
+    ("metrics", "state"), [({"none": "nothing was scored"}, "unknown"), ({}, "unknown"), ({"f1": 0.5}, "same")]
+)
+def test_what_was_not_scored_is_not_the_same(tmp_path, monkeypatch, metrics, state):
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    write_capsule(tmp_path, what="labels", settings={}, seeds={}, data={}, genes={}, metrics=metrics)
+    monkeypatch.setattr(_repeat, "repeat", lambda *_: Finding(what="repeated", state="same", text="1 table"))
+    found = {finding.what: finding for _, finding in verify_run(tmp_path, corpus=None, again=True)}
+    assert found["metrics"].state == state
+    assert ("came out as before" in found["metrics"].text) == (state == "same")
 
 
 @pytest.mark.parametrize(

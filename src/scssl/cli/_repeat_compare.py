@@ -45,6 +45,17 @@ def differences(run: Path, again: Path) -> Iterator[str]:
         yield _of_scores(scores, _scores(again))
 
 
+def has_scores(run: Path) -> bool:
+    """Whether scores are among what `differences` compares.
+
+    Parameters
+    ----------
+    run
+        Folder or .h5ad of the run.
+    """
+    return bool(_scores(run))
+
+
 def _of_folders(run: Path, again: Path) -> Iterator[str]:
     import pandas as pd
 

@@ -18,9 +18,13 @@ AFTERWARDS: Final[dict[State, str]] = {
     "unknown": "that takes the command, which could not be given again",
 }
 """What a check says in place of the advice."""
+UNSCORED: Final = "the run recorded no scores"
+"""What a check of scores says in its place where there are none."""
 
 
-def settled(found: Iterable[tuple[str, Finding]], repeated: Finding, *, place: str) -> list[tuple[str, Finding]]:
+def settled(
+    found: Iterable[tuple[str, Finding]], repeated: Finding, *, place: str, scored: bool
+) -> list[tuple[str, Finding]]:
     """Return the findings on a run with that of its repetition, which some of them asked for.
 
     Parameters
@@ -31,17 +35,21 @@ def settled(found: Iterable[tuple[str, Finding]], repeated: Finding, *, place: s
         What came of giving the command again.
     place
         What that command made: the others' commands were not given again.
+    scored
+        Scores are among what was compared.
     """
     others = f"the newest command alone was given again ({place})"
-    after = [(where, _settle(one, repeated) if where == place else _left(one, others)) for where, one in found]
+    after = [
+        (where, _settle(one, repeated, scored=scored) if where == place else _left(one, others)) for where, one in found
+    ]
     return [*after, ("", repeated)]
 
 
-def _settle(finding: Finding, repeated: Finding) -> Finding:
+def _settle(finding: Finding, repeated: Finding, *, scored: bool) -> Finding:
     text = AFTERWARDS[repeated.state]
     if finding.what == "metrics" and finding.state == "unknown" and repeated.state == "same":
-        # What was recorded is among what was compared.
-        return replace(finding, state="same", text=text)
+        # Where nothing was scored, that all else came out as before says nothing of scores.
+        return replace(finding, state="same", text=text) if scored else _left(finding, UNSCORED)
     return _left(finding, text)
 
 

@@ -72,14 +72,14 @@ def verify_run(
 
         found = verify_file(run)
         # The newest task comes last, and it is that one's command that is given again.
-        return settled(found, _repeated(run), place=found[-1][0]) if again else found
+        return _settled(found, run, place=found[-1][0]) if again else found
     if not run.is_dir():
         message = f"{run}: there is no such folder of a run, nor a file of one"
         raise SettingsError(message)
     own = [(place, finding) for finding in _verify_one(run, corpus=corpus, of_study=of_study)]
     of_study = of_study or (run / "verdict.json").is_file()
     if again and not place:
-        own = settled(own, _repeated(run), place=place)
+        own = _settled(own, run, place=place)
     below = []
     if depth > 0:
         for child in sorted(path for path in run.iterdir() if path.is_dir() and not path.is_symlink()):
@@ -91,6 +91,13 @@ def verify_run(
         message = f"{run} holds no run of scssl: no model, study, comparison, saved task or corpus"
         raise SettingsError(message)
     return own + below
+
+
+def _settled(found: list[tuple[str, Finding]], run: Path, *, place: str) -> list[tuple[str, Finding]]:
+    from scssl.cli._repeat_compare import has_scores
+
+    repeated = _repeated(run)
+    return settled(found, repeated, place=place, scored=repeated.state == "same" and has_scores(run))
 
 
 def _repeated(run: Path) -> Finding:

@@ -32,6 +32,7 @@ import scipy.sparse as sp
 
 import scssl
 from benchmarks import protocol
+from scssl.files import whole
 
 EPOCHS = 10
 SEEDS = (0, 1, 2)
@@ -178,7 +179,9 @@ def run(job: tuple[str, str, int, int, str]) -> list[dict[str, Any]]:
         names = protocol.labels_of(path)
         own = model.embed(path)[names.notna().to_numpy()], names[names.notna()].to_numpy(dtype=str)
         rows.append({**common, "on": "pbmc3k", "labels": "10 per type", **few_labels(own, own)})
-    kept.write_text(json.dumps(rows))
+    # Broken off half-written, it would count as done.
+    with whole(kept) as unfinished:
+        unfinished.write_text(json.dumps(rows))
     return rows
 
 

@@ -185,5 +185,7 @@ def test_covariates_are_taken_and_asked_for_again(folder, tmp_path, capsys):
     capsys.readouterr()
     assert main(command(folder, tmp_path / "o3.h5ad", model=str(tmp_path / "kept"), given=False)) == 2
     assert "no column 'sex', a covariate" in capsys.readouterr().err
+    assert main(command(folder, tmp_path / "o4.h5ad", "--covariates", " ,")) == 2
+    assert "--covariates is empty" in capsys.readouterr().err
     assert main(command(folder, tmp_path / "o4.h5ad", "--covariates", "sex,bmi")) == 2
     assert "no column 'sex'" in capsys.readouterr().err

@@ -115,6 +115,9 @@ def _parsed(ran: Mapping[str, Any]) -> tuple[str, inspect.BoundArguments]:
         # What no system takes as the word of a command.
         os.fsencode(f"{text}{ran.get('folder', '')}")
         words = shlex.split(text)
+        if words[:2] == ["scssl", "corpus"]:
+            corpus = "corpora are not built a second time: what they hold is checked by its checksums"
+            raise UnrepeatableError(corpus)
         if "\0" in text or len(words) < 2 or words[0] != "scssl" or words[1] not in COMMANDS:
             raise UnrepeatableError(message)
         command, bound, _ = make_app(used=words[1:3]).parse_args(words[1:], exit_on_error=False, print_error=False)

@@ -117,6 +117,9 @@ def simulate(
                 message = "--figures are of scores against what was measured, so it needs --hold-out COL=VALUE"
             raise SettingsError(message)
         import_extra("matplotlib", extra="report")
+    if covariates is not None and not divided(covariates):
+        message = "--covariates is empty; give columns of obs, or leave it out"
+        raise SettingsError(message)
     given = {"condition": condition, "control": control, "hold_out": hold_out, "cell_type": cell_type, "donor": donor,
              "covariates": covariates, "method": method}  # fmt: skip
     saved = _check(model, given, case=case, save=save, overwrite=overwrite)

@@ -141,7 +141,7 @@ def test_what_is_said():
         "'ridge on pseudobulks'; with it, fit anew"
     )
     assert "2 could be left out, 3 are needed" in known.describe("ridge on pseudobulks", ["donor"])
-    assert known.describe("ridge on pseudobulks", ["measured"]).startswith("of groups measured under the case")
+    assert known.describe("ridge on pseudobulks", ["measured"]).startswith("for groups that were measured")
     assert Calibration().describe("model", ["type"]) == "for new cell types not calibrated, likely too small"
     assert Calibration.from_dict(known.to_dict()) == known
     assert Calibration.from_dict({}) == Calibration()

@@ -23,8 +23,8 @@ from scssl.tasks.simulate.covariates import (
     numbers_among,
     read_covariates,
     strata,
+    unseen,
     warn_of_unknown,
-    within,
 )
 from scssl.tasks.simulate.learn import learn, pairs_donors
 from scssl.tasks.simulate.pseudobulks import bulk
@@ -61,10 +61,12 @@ def test_likeness_against_loops(seen, new):
         for K in depending([np.ones_like(one)], [one]):
             assert np.linalg.eigvalsh(K).min() > -1e-7
             np.testing.assert_allclose(np.diag(K), 1.0)
-    inside = [
-        row[0] in {r[0] for r in seen} and min(r[1] for r in seen) <= row[1] <= max(r[1] for r in seen) for row in new
-    ]
-    assert within(b, a).tolist() == inside
+    strange = sorted({row[0] for row in new} - {row[0] for row in seen})
+    outside = [row[1] for row in new if not min(r[1] for r in seen) <= row[1] <= max(r[1] for r in seen)]
+    said = unseen(b, a)
+    assert len(said) == bool(strange) + bool(outside)
+    assert not strange or said[0].startswith(f"sex {', '.join(strange)} (measured: ")
+    assert not outside or f"age {min(f'{value:g}' for value in outside)}" in said[-1]
 
 
 def test_covariances_are_as_before_and_as_they_are_by_each_covariate():
@@ -244,9 +246,9 @@ def test_without_donors_cells_are_grouped_by_covariates(by_sex, model):
     assert found.folds == {TYPE: 4, DONOR: 2}
     assert found.unit == "values of 'sex'"
     assert found.axis(("type_1", "sex=x"), learned) == DONOR
-    said = found.describe("model", [DONOR], new_values=True)
+    said = found.describe("model", [DONOR], new_values=["sex x (measured: F, M)"])
     assert "for new values of 'sex' not calibrated, likely too small: 2 could be left out" in said
-    assert "values of covariates not measured under the case" in said
+    assert "for sex x (measured: F, M) not calibrated" in said
     assert found.axis(("type_1", "sex=F"), learned) == MEASURED
     assert found.axis(("type_9", "sex=F"), learned) == TYPE
     assert Calibration.from_dict(found.to_dict()) == found
@@ -328,3 +330,12 @@ def test_samples_of_a_donor_are_groups_of_their_own(by_sex):
     # A donor is left out with all of its samples.
     found = calibrate(cells, control="ctrl", case="stim", methods=["model"], axes=[DONOR], seed=0)
     assert found.folds == {DONOR: 4}
+
+
+def test_numbers_as_text_are_levels_which_is_said(by_sex, caplog):
+    adata = by_sex.copy()
+    adata.obs["age"] = adata.obs["age"].map(str)
+    columns = settle(adata, condition="condition", cell_type=None, donor=None, layer=None, covariates=["age", "sex"])
+    assert columns.numbers == ()
+    assert "obs['age'] is taken for 4 levels; if these are numbers" in caplog.text
+    assert "'sex'] is taken" not in caplog.text

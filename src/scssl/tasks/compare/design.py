@@ -13,7 +13,7 @@ from scssl.corpus.sources.source import open_source
 from scssl.errors import DataError
 from scssl.tasks.annotate.labels import encode, read_labels
 from scssl.tasks.compare.confounding import Confounded, find_confounded
-from scssl.tasks.compare.layout import is_number
+from scssl.tasks.compare.layout import Inseparable, Layout, NotTestable, is_number
 from scssl.tasks.pseudobulk import N_CELLS, samples
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def read_design(
     confounded = find_confounded(obs, sample=sample, table=found, question=question)
     _refuse_confounded(confounded, question, file=file)
     found = found[[DONOR, CONDITION, "case", *question.covariates, N_CELLS]]
+    _refuse_inseparable(found, question, paired=both is not None, file=file)
     codes = np.where(sample >= 0, codes, -1)
     used = np.unique(codes[codes >= 0])
     place = np.full(len(names) + 1, -1)
@@ -296,6 +297,20 @@ def _covariate(
         )
         raise DataError(message)
     return list(found.first())
+
+
+def _refuse_inseparable(samples: pd.DataFrame, question: Question, *, paired: bool, file: str) -> None:
+    """Say before any work what no cell type could be tested with."""
+    if not question.covariates:
+        return
+    try:
+        Layout.of(samples, covariates=question.covariates, paired=paired)
+    except Inseparable as error:
+        message = f"{file}: {error}. Leave out what goes with the condition"
+        raise DataError(message) from error
+    except NotTestable:
+        # Too few donors: sizes of effects are shown all the same.
+        return
 
 
 def _refuse_confounded(confounded: list[Confounded], question: Question, *, file: str) -> None:

@@ -24,6 +24,10 @@ class NotTestable(DataError):  # noqa: N818 (a reason, shown as such)
     """Why these samples cannot be tested; shown beside the results, or raised if nothing can be."""
 
 
+class Inseparable(NotTestable):
+    """The covariates say which condition a sample has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """Samples that are compared: values of each are ``nuisance @ a + case * b`` and noise."""
@@ -95,7 +99,7 @@ class Layout:
                 n_levels = samples[name].nunique()
                 if not is_number(samples[name]) and 2 * n_levels > len(case):
                     message += f"; {name} has {n_levels} levels: if these are numbers, make it a column of numbers"
-            raise NotTestable(message)
+            raise Inseparable(message)
         if found.df < 1:
             message = f"{len(case)} samples are too few for {nuisance.shape[1] + 1} coefficients ({_words(nuisance)})"
             raise NotTestable(message)

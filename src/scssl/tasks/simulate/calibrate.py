@@ -111,7 +111,7 @@ class Calibration:
         """Return the widening; None where nothing could be calibrated."""
         return self.widenings.get(method, {}).get(axis)
 
-    def describe(self, method: str, axes: Sequence[str], *, new_values: bool = False) -> str:
+    def describe(self, method: str, axes: Sequence[str], *, new_values: Sequence[str] = ()) -> str:
         """Say how far stated uncertainties are to be believed, for groups of some axes, or of new covariates."""
         said = []
         for axis in (axis for axis in AXES if axis in axes):
@@ -134,9 +134,9 @@ class Calibration:
             else:
                 said.append(f"for new {new} not calibrated, likely too small")
         if new_values:
-            said.append("for values of covariates not measured under the case: not calibrated, likely too small")
+            said.append(f"for {' and '.join(new_values)} not calibrated, likely too small")
         if MEASURED in axes:
-            said.append("of groups measured under the case: not calibrated, as the model has it")
+            said.append("for groups that were measured under the case as the model states it, not calibrated")
         return "; ".join(said)
 
     def to_dict(self) -> dict[str, Any]:

@@ -177,9 +177,17 @@ def settle(
             message = f"{name!r} is given twice: condition, cell type, donor and covariates are different columns"
             raise SettingsError(message)
         taken.append(name)
+    numbers = numbers_among(obs, covariates)
+    for name in covariates:
+        levels = obs[name].dropna().astype(object).map(str).unique()
+        if name not in numbers and pd.to_numeric(pd.Series(levels), errors="coerce").notna().all():
+            logger.warning(
+                "%s: obs[%r] is taken for %d levels; if these are numbers, make it a column of numbers", file, name,
+                len(levels),
+            )  # fmt: skip
     return Columns(
         condition=condition, cell_type=found[TYPE], donor=found[DONOR], covariates=tuple(covariates),
-        numbers=numbers_among(obs, covariates),
+        numbers=numbers,
     )  # fmt: skip
 
 

@@ -161,8 +161,8 @@ def depending(
     ]
 
 
-def within(values: pd.DataFrame, seen: pd.DataFrame) -> NDArray[np.bool_]:
-    """(n,) whether all covariates of a group are among those seen: a level that was, a number in their range.
+def unseen(values: pd.DataFrame, seen: pd.DataFrame) -> list[str]:
+    """Say which covariates of groups are not among those seen: a level that was not, a number outside their range.
 
     Parameters
     ----------
@@ -171,13 +171,18 @@ def within(values: pd.DataFrame, seen: pd.DataFrame) -> NDArray[np.bool_]:
     seen
         Of the groups that were learned from.
     """
-    known = np.ones(len(values), dtype=bool)
+    said = []
     for name in seen.columns:
         if seen[name].dtype.kind == "f":
-            known &= values[name].between(seen[name].min(), seen[name].max()).to_numpy()
+            low, high = float(seen[name].min()), float(seen[name].max())
+            new = sorted({f"{value:g}" for value in values[name][~values[name].between(low, high)]})
+            known = f"{low:g} to {high:g}"
         else:
-            known &= values[name].astype(str).isin(set(seen[name].astype(str))).to_numpy()
-    return known
+            levels = sorted(set(seen[name].astype(str)))
+            new, known = sorted(set(values[name].astype(str)) - set(levels)), ", ".join(levels[:6])
+        if new:
+            said.append(f"{name} {', '.join(new[:6])} (measured: {known})")
+    return said
 
 
 def design(seen: pd.DataFrame, values: pd.DataFrame) -> NDArray[np.float64]:

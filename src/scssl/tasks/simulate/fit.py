@@ -15,7 +15,7 @@ from scssl.tasks.simulate import cells as reading
 from scssl.tasks.simulate.baselines import BASELINES, CONTROL_MEAN, LATENT, MATCHED, NO_CHANGE, SHIFTS
 from scssl.tasks.simulate.calibrate import Calibration, calibrate
 from scssl.tasks.simulate.cells import Cells, check_condition, parse_where, settle
-from scssl.tasks.simulate.covariates import warn_of_unknown, within
+from scssl.tasks.simulate.covariates import unseen, warn_of_unknown
 from scssl.tasks.simulate.fitted import Fitted, Recipe, doses_of, recipe, same_genes
 from scssl.tasks.simulate.judge import FALLBACK, LEAST_FOLDS, Verdict, compare, judge
 from scssl.tasks.simulate.learn import Learned, learn
@@ -321,11 +321,11 @@ def _widened(
     return widths, said[0]
 
 
-def _new_values(fitted: Fitted, learned: Learned, targets: Targets) -> bool:
-    """Say whether values of covariates were not measured under both conditions, and not among what was left out."""
+def _new_values(fitted: Fitted, learned: Learned, targets: Targets) -> list[str]:
+    """Say which values of covariates were not measured under both conditions, nor are like what was left out."""
     if learned.covariates is None or (fitted.columns.donor is None and len(learned.covariates.columns) == 1):
-        return False
-    return not within(targets.covariates, learned.covariates).all()
+        return []
+    return unseen(targets.covariates, learned.covariates)
 
 
 def _keys(cells: Cells, learned: Learned) -> list[tuple[str, str]]:

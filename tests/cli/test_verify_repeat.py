@@ -144,6 +144,8 @@ def test_inputs_are_read_where_they_were_and_outputs_written_elsewhere(tmp_path)
     (tmp_path / "demo").mkdir()
     demo = command_again({"command": "scssl demo", "folder": str(start)}, scratch=tmp_path / "demo")
     assert list(demo.places) == [start / "scssl-demo"]
+    with pytest.raises(UnrepeatableError, match="corpora are not built a second time"):
+        command_again({"command": "scssl corpus build a.h5ad --out c", "folder": str(start)}, scratch=scratch)
     with pytest.raises(UnrepeatableError):
         command_again({"command": 3, "folder": 4}, scratch=scratch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Workers of a parallel run that each use all cores only wait for each other. Set before torch is loaded.
@@ -18,6 +19,13 @@ from scssl.log import logger
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("scssl", deadline=None)
 settings.load_profile("scssl")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heard():
+    """Ctrl-C is heard: a shell starts what runs in its background deaf to it, and so would our commands be."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 UNTOUCHED = (logger.handlers[:], logger.level, logger.propagate)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import anndata
 import pytest
 
@@ -11,13 +9,6 @@ import scssl
 from tests.faults.commands import Base
 
 N_CELLS, N_GENES = 90, 64
-
-
-@pytest.fixture(scope="session", autouse=True)
-def heard():
-    """Ctrl-C is heard: a shell starts what runs in its background deaf to it, and so would our commands be."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,3 +93,24 @@ def test_killed_additions_are_gone_on_with(atlas, tmp_path, small_buckets):
     assert leftovers == []
     if sorted(p.name for p in tmp_path.iterdir()) == ["a.h5ad", "b.h5ad", "c", "whole"]:
         assert_same_files(tmp_path / "whole", tmp_path / "c")
+
+
+def test_an_interruption_while_what_is_left_is_removed(tmp_path, atlas_file, monkeypatch):
+    """The corpus is there by then: the next build must not take the rest for one that is nearly done."""
+    out = tmp_path / "c"
+    expected = Corpus.build(atlas_file, tmp_path / "other", **OPTIONS)
+    remove = shutil.rmtree
+
+    def interrupted(folder, **given):
+        if folder.name == ".c.building":
+            raise KeyboardInterrupt
+        remove(folder, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Corpus.build(atlas_file, out, **OPTIONS)
+    assert_same_files(out, expected.path)
+    Corpus.build(atlas_file, out, overwrite=True, **OPTIONS)
+    assert_same_files(out, expected.path)
+    assert not (tmp_path / ".c.building").exists()

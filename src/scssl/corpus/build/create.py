@@ -16,7 +16,7 @@ from scssl.corpus.build.plan import Plan, make_plan
 from scssl.corpus.build.read import check_first_cells, settle
 from scssl.corpus.build.tally import Tally, report_files
 from scssl.corpus.build.workers import start_workers
-from scssl.corpus.build.workplace import workplace
+from scssl.corpus.build.workplace import publish_done, workplace
 from scssl.corpus.format import manifest
 from scssl.corpus.format.manifest import SPLITS
 from scssl.corpus.format.tables import GENES, groups_name, table_names, write_groups
@@ -208,6 +208,8 @@ def _publish(corpus: Path, out: Path, work: Path) -> None:
         if (work / "replaced").exists():
             (work / "replaced").replace(out)
         raise
+    # Interrupted while the rest is removed, it would else be taken for a build that is nearly done.
+    publish_done(work)
 
 
 def summary(shards: Sequence[dict[str, Any]]) -> str:

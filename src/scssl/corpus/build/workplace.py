@@ -84,6 +84,11 @@ def _make(folder: Path) -> None:
     (folder / _OWNER).write_text(f"{socket.gethostname()} {os.getpid()}")
 
 
+def publish_done(work: Path) -> None:
+    """Say that all is done and in its place: what is still here is not to be gone on with, only to be removed."""
+    (work / _PLAN).unlink(missing_ok=True)
+
+
 def keep_alive(work: Path) -> None:
     """Show processes on other machines that the work goes on; to be called every few minutes."""
     (work / _OWNER).touch()

@@ -110,6 +110,7 @@ VARIANTS = {
         Variant("own genes, code of 128", ("architecture.n_latent=128",), genes="own:", kind="together"),
         # Schedule.
         Variant("7 epochs", epochs=7, kind="schedule"),
+        Variant("60 epochs", epochs=60, kind="schedule"),
         Variant("batches of 64", ("training.batch_size=64",), kind="schedule"),
         Variant("batches of 512", ("training.batch_size=512", "training.min_steps=1"), kind="schedule"),
         Variant("learning rate 1e-3", ("optimiser.learning_rate=1e-3",), kind="schedule"),

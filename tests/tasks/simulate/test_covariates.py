@@ -312,6 +312,8 @@ def test_a_method_of_covariates_needs_some(by_sex, model):
     # A number by any of its names.
     cells = read(by_sex, model, columns=columns, layer=None, device="cpu")
     assert cells.where("age", "10").sum() == cells.where("age", "10.0").sum() > 0
+    named = replace(cells, obs=cells.obs.assign(run=["1" if late else "01" for late in np.arange(len(cells)) % 2]))
+    assert named.where("run", "1").sum() == len(cells) // 2
 
 
 def test_samples_of_a_donor_are_groups_of_their_own(by_sex):

@@ -103,10 +103,6 @@ class Calibration:
         # Where types were learned of over donors, every donor is off their mean.
         return MEASURED if not unit or key in learned.keys else DONOR
 
-    def words(self, axis: str) -> str:
-        """Return what is new about the groups of an axis."""
-        return axis_words(axis, unit=self.unit)
-
     def widening(self, method: str, axis: str) -> Widening | None:
         """Return the widening; None where nothing could be calibrated."""
         return self.widenings.get(method, {}).get(axis)
@@ -115,7 +111,7 @@ class Calibration:
         """Say how far stated uncertainties are to be believed, for groups of some axes, or of new covariates."""
         said = []
         for axis in (axis for axis in AXES if axis in axes):
-            found, n, new = self.widening(method, axis), self.folds.get(axis, 0), self.words(axis)
+            found, n, new = self.widening(method, axis), self.folds.get(axis, 0), axis_words(axis, unit=self.unit)
             if found is not None:
                 said.append(
                     f"on {found.n_folds} {new} left out, change +- 1.645 sd, once the error of measuring is "

@@ -103,7 +103,9 @@ class Cells:
 
     def groups(self) -> list[tuple[tuple[str, str], NDArray[np.int64]]]:
         """Return ((type, unit), rows) of each group; the unit is "" where nothing is known of donors and covariates."""
-        units = np.full(len(self), "", dtype=object) if self.units is None else self.units
+        units = self.units
+        if units is None:
+            units = np.full(len(self), "", dtype=object)
         found: dict[tuple[str, str], list[int]] = {}
         for row, key in enumerate(zip(self.types, units, strict=True)):
             found.setdefault(key, []).append(row)
@@ -341,13 +343,14 @@ def parse_where(text: str) -> tuple[str, str]:
 
 
 def _matching(names: NDArray[np.object_], value: str) -> NDArray[np.bool_]:
-    """(n_cells,) where a name is a value; of numbers, 40 and 40.0 are the same."""
+    """(n_cells,) where a name is a value; where none is, 40 and 40.0 are the same."""
     found = np.asarray(names == value)
     try:
         number = float(value)
     except ValueError:
         return found
-    return found | (pd.to_numeric(pd.Series(names), errors="coerce") == number).to_numpy(dtype=bool)
+    # Donors 1 and 01 are two.
+    return found if found.any() else (pd.to_numeric(pd.Series(names), errors="coerce") == number).to_numpy(dtype=bool)
 
 
 def _names(obs: pd.DataFrame, column: str, *, file: str) -> NDArray[np.object_]:
